@@ -1,0 +1,1 @@
+"""The world: experiment files, run folders, worker processes, MLflow, the terminal."""

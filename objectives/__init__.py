@@ -1,0 +1,1 @@
+"""What a policy costs: training, export and measurement of Keras models."""

@@ -1,0 +1,1 @@
+"""The exported file: conversion, per-layer number formats, and reading it back."""

@@ -1,0 +1,1 @@
+"""Prune, cluster, quantize: the training stages."""

@@ -1,0 +1,1 @@
+"""How to look: samplers, the driver, the Pareto front."""

@@ -1,0 +1,82 @@
+"""What the search is handed: something that evaluates candidates."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.measurement import Measurement
+from paretune.spaces.objective import Objective
+from paretune.spaces.recipe import Candidate, Limit, Rung
+
+
+class Split(StrEnum):
+    """Part of the data a file is measured on: ``validation`` steers the search, which never sees ``test``."""
+
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDescription:
+    """A model as the search needs to know it.
+
+    Attributes:
+        architecture: Digest of architecture and weights; goes into every candidate.
+        layers: The layers that a policy can decide about, in model order.
+        objectives: Every objective it can measure, by name; the task's metric first.
+        fingerprint: Digest or version by part (``model``, ``data``, ``tensorflow``, ...): equal parts give equal numbers.
+        rewrites: Safe rewrites applied to the working copy, one sentence each.
+        machine: CPU, its features, threads: what latency depends on.
+        samples: Number of samples by split, ``train`` included.
+    """
+
+    architecture: str
+    layers: tuple[LayerSpec, ...]
+    objectives: Mapping[str, Objective]
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    rewrites: tuple[str, ...] = ()
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
+
+
+class Evaluator(Protocol):
+    """Evaluates candidates of one model, one at a time.
+
+    The same candidate, rung and number of threads give the same file, accuracy and size in any process, whatever ran
+    before; seconds and latency are observations.
+    """
+
+    def describe(self) -> ModelDescription:
+        """Return what is known about the model without training anything."""
+
+    def baseline(self) -> Measurement:
+        """Convert and measure the uncompressed float32 model, like any trial."""
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
+        """Train, export and measure one candidate on the validation split.
+
+        Raises:
+            Infeasible: The policy cannot be built or trained; never worth a retry.
+            MeasurementFailed: Built but not measured; worth one retry.
+            LimitReached: ``limit`` was spent first.
+        """
+
+    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
+        """Measure the contents of an exported ``.tflite`` on a split; latency is left out."""
+
+
+class EvaluationService(Protocol):
+    """Evaluates candidates elsewhere, several at a time.
+
+    Futures carry a :class:`Measurement`, or one of the exceptions of :meth:`Evaluator.evaluate`, or ``WorkerLost``.
+    """
+
+    @property
+    def workers(self) -> int:
+        """How many evaluations run at the same time."""
+
+    def submit(self, candidate: Candidate, rung: Rung, limit: Limit) -> Future[Measurement]:
+        """Start an evaluation as soon as a worker is free; a future can be cancelled while it runs."""

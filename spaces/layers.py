@@ -1,0 +1,77 @@
+"""What the doctor knows about one layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.policy import LayerPolicy, Quantization
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpec:
+    """A layer that a policy can decide about, and what each knob may do to it.
+
+    Attributes:
+        name: Name of the layer in the working copy of the model.
+        kind: Keras class, such as ``Conv2D``.
+        weight_shape: Shape of the kernel the knobs act on.
+        weights: Number of kernel weights.
+        distinct: Distinct values among the kernel weights as trained.
+        macs: Multiply-accumulate operations for one sample; 0 where they cannot be counted.
+        prunable: Whether ``sparsity`` above 0 is possible.
+        clusterable: Whether ``clusters`` is possible.
+        quantizations: Number formats the exported file can carry for this layer.
+        refusals: Why not, by knob (``sparsity``, ``clusters``) or number format (``int4``).
+    """
+
+    name: str
+    kind: str
+    weight_shape: tuple[int, ...]
+    weights: int
+    distinct: int
+    macs: int = 0
+    prunable: bool = True
+    clusterable: bool = True
+    quantizations: tuple[Quantization, ...] = (Quantization.FLOAT32,)
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+    def zeros(self, sparsity: float) -> int:
+        """Return how many weights a sparsity sets to zero, as tfmot counts them: ``n - round(n * (1 - s))``."""
+        return self.weights - round(self.weights * (1 - sparsity))
+
+    def check(self, decided: LayerPolicy) -> None:
+        """Raise unless every knob of ``decided`` is possible here.
+
+        Raises:
+            ConfigurationError: Names the layer, the knob and the doctor's reason.
+        """
+        if decided.sparsity > 0 and not self.prunable:
+            raise ConfigurationError(f"Layer '{self.name}' cannot be pruned: {self._why('sparsity')}")
+        if decided.clusters is not None and not self.clusterable:
+            raise ConfigurationError(f"Layer '{self.name}' cannot be clustered: {self._why('clusters')}")
+        if decided.quantization not in self.quantizations:
+            raise ConfigurationError(
+                f"Layer '{self.name}' cannot be stored as {decided.quantization}: {self._why(decided.quantization)}"
+            )
+
+    def normal_form(self, decided: LayerPolicy) -> LayerPolicy:
+        """Return the canonical spelling of a decision: equal effects become equal values.
+
+        * sparsity becomes the fraction that a whole number of zeros gives;
+        * a cluster count no smaller than the values that are possible anyway (the trained ones, those left after
+          pruning, those the number format can express) becomes none.
+
+        Applying it twice changes nothing more.
+        """
+        zeros = min(self.zeros(decided.sparsity), self.weights - 1)
+        possible = min(self.distinct, self.weights - zeros + (zeros > 0))
+        levels = decided.quantization.weight_levels
+        if levels is not None:
+            possible = min(possible, levels)
+        clusters = decided.clusters
+        if clusters is not None and clusters >= possible:
+            clusters = None
+        return LayerPolicy(sparsity=zeros / self.weights, clusters=clusters, quantization=decided.quantization)
+
+    def _why(self, subject: str) -> str:
+        return self.refusals.get(subject, f"{self.kind} layers do not support it.")

@@ -1,0 +1,50 @@
+"""The run's one truth about its trials, as the search sees it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from paretune.spaces.recipe import Candidate, Rung
+from paretune.spaces.trial import Trial
+
+
+class Ledger(Protocol):
+    """Keeps every trial of a run.
+
+    One writer at a time. A method returns once its effect survives a crash of the process; whoever is told of a trial
+    is told after that.
+    """
+
+    def trials(self) -> Sequence[Trial]:
+        """Return all trials by number, the baseline first."""
+
+    def open_trial(self, *, candidate: Candidate, rung: Rung, origin: str, parameters: Mapping[str, int]) -> Trial:
+        """Add a ``running`` trial under the next number."""
+
+    def reopen_trial(self, number: int) -> Trial:
+        """Make an ``interrupted`` trial ``running`` again."""
+
+    def close_trial(self, trial: Trial) -> Trial:
+        """Record how a running trial ended: its state, reason, measurement and ``ended``.
+
+        The artifacts of the measurement are kept as files of the trial before the row is written.
+
+        Returns:
+            The trial as it reads back, without artifacts.
+
+        Raises:
+            RunError: The files cannot be written, for example because the disk is full; the row stays ``running``.
+        """
+
+    def refuse(
+        self, *, candidate: Candidate, rung: Rung, origin: str, parameters: Mapping[str, int], reason: str
+    ) -> Trial:
+        """Add a ``refused`` trial, which was never started, under the next number."""
+
+    def record_test(self, number: int, values: Mapping[str, float]) -> None:
+        """Add the values measured on the test split to a complete trial."""
+
+    def seconds_searched(self) -> float:
+        """Return the wall seconds spent searching so far, over all resumptions."""
+
+    def add_seconds_searched(self, seconds: float) -> None:
+        """Add to :meth:`seconds_searched`."""

@@ -1,0 +1,156 @@
+"""How a candidate is trained, and what a trial evaluates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.policy import Policy, digest_of
+from paretune.spaces.suggest import nearest
+
+
+class Rung(StrEnum):
+    """How much is spent on a trial: nothing, a quarter of the recipe's epochs, or all of them."""
+
+    PROXY = "proxy"
+    SHORT = "short"
+    FULL = "full"
+
+    @property
+    def epochs_share(self) -> float:
+        """Fraction of the recipe's epochs trained at this rung."""
+        return {Rung.PROXY: 0.0, Rung.SHORT: 0.25, Rung.FULL: 1.0}[self]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRecipe:
+    """Training settings of one stage.
+
+    Attributes:
+        epochs: Passes over the training data, above 0; fractions are allowed.
+        learning_rate: Initial step size of Adam, above 0.
+        batch_size: Samples per training step, at least 1.
+        schedule: Learning rate over the stage: ``constant``, or ``cosine`` (decays to 0).
+    """
+
+    epochs: float = 2.0
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    schedule: str = "cosine"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ConfigurationError(f"`{name}` must be a number above 0, got {value!r}.")
+        if type(self.batch_size) is not int or self.batch_size < 1:
+            raise ConfigurationError(f"`batch_size` must be a whole number of at least 1, got {self.batch_size!r}.")
+        if self.schedule not in ("constant", "cosine"):
+            raise ConfigurationError(f"`schedule` must be constant or cosine, got {self.schedule!r}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneRecipe(StageRecipe):
+    """Training settings of the prune stage.
+
+    Attributes:
+        pruning_schedule: ``polynomial`` raises sparsity with a cubic ramp (Zhu & Gupta 2017, To prune, or not to
+            prune), ``constant`` prunes to the target from ``begin`` on.
+        begin: Share of the stage's steps before the first pruning, in [0, 1).
+        end: Share of the steps at which the target is reached, in (begin, 1].
+        frequency: Steps between two updates of the mask, at least 1.
+    """
+
+    epochs: float = 4.0
+    pruning_schedule: str = "polynomial"
+    begin: float = 0.0
+    end: float = 0.75
+    frequency: int = 5
+
+    def __post_init__(self) -> None:
+        # dataclass(slots=True) makes a new class, which the zero-argument super() would not find
+        StageRecipe.__post_init__(self)
+        if self.pruning_schedule not in ("polynomial", "constant"):
+            raise ConfigurationError(
+                f"`pruning_schedule` must be polynomial or constant, got {self.pruning_schedule!r}."
+            )
+        if not 0 <= self.begin < self.end <= 1:
+            raise ConfigurationError(f"0 <= `begin` < `end` <= 1 must hold, got {self.begin!r} and {self.end!r}.")
+        if type(self.frequency) is not int or self.frequency < 1:
+            raise ConfigurationError(f"`frequency` must be a whole number of at least 1, got {self.frequency!r}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a candidate is trained, stage by stage."""
+
+    prune: PruneRecipe = field(default_factory=PruneRecipe)
+    cluster: StageRecipe = field(default_factory=StageRecipe)
+    quantize: StageRecipe = field(default_factory=StageRecipe)
+
+    def to_document(self) -> dict[str, dict[str, Any]]:
+        """Return plain data that :func:`read_recipe` reads back to an equal recipe."""
+        return {
+            stage.name: {entry.name: getattr(getattr(self, stage.name), entry.name) for entry in fields(kind)}
+            for stage, kind in zip(fields(self), (PruneRecipe, StageRecipe, StageRecipe), strict=True)
+        }
+
+
+def read_recipe(document: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """Build a recipe from plain data; what is not named keeps its default.
+
+    Raises:
+        ConfigurationError: On an unknown stage or setting, or a value out of range; the stage is named.
+    """
+    kinds = {"prune": PruneRecipe, "cluster": StageRecipe, "quantize": StageRecipe}
+    stages: dict[str, Any] = {}
+    for stage, settings in document.items():
+        if stage not in kinds:
+            raise ConfigurationError(f"Unknown stage '{stage}'; known are {', '.join(kinds)}.{nearest(stage, kinds)}")
+        known = [entry.name for entry in fields(kinds[stage])]
+        for name in settings:
+            if name not in known:
+                raise ConfigurationError(
+                    f"Unknown setting '{name}' of stage '{stage}'; known are {', '.join(known)}.{nearest(name, known)}"
+                )
+        try:
+            stages[stage] = kinds[stage](**settings)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error} (stage '{stage}')") from None
+    return Recipe(**stages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What a trial evaluates.
+
+    Attributes:
+        architecture: Digest of the base model's architecture and weights.
+        recipe: How it is trained.
+        policy: What is decided about every layer, resolved.
+        seed: Seeds batch order and every random draw of the training.
+    """
+
+    architecture: str
+    recipe: Recipe
+    policy: Policy
+    seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything above, as 64 hexadecimal digits."""
+        return digest_of([self.architecture, self.recipe.to_document(), self.policy.digest, self.seed])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What one evaluation may spend before it must stop with ``LimitReached``; ``None`` means no limit.
+
+    Attributes:
+        seconds: Wall time from the start of the evaluation.
+        training_steps: Optimizer steps.
+    """
+
+    seconds: float | None = None
+    training_steps: int | None = None
