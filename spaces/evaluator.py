@@ -27,7 +27,7 @@ class ModelDescription:
         architecture: Digest of architecture and weights; goes into every candidate.
         layers: The layers that a policy can decide about, in model order.
         objectives: Every objective it can measure, by name; the task's metric first.
-        fingerprint: Digest or version by part (``model``, ``data``, ``tensorflow``, ...): equal parts give equal numbers.
+        fingerprint: Digest or version by part (``model``, ``data``, ...); equal parts give equal numbers.
         rewrites: Safe rewrites applied to the working copy, one sentence each.
         machine: CPU, its features, threads: what latency depends on.
         samples: Number of samples by split, ``train`` included.

@@ -143,7 +143,7 @@ class Space:
         return choice if self.policy(choice) == policy else None
 
     def nearest(self, wish: LayerPolicy) -> tuple[Policy, dict[str, int]]:
-        """Return the policy of this space that comes nearest to deciding ``wish`` about every layer, and its indices."""
+        """Return the policy nearest to deciding ``wish`` about every layer, and its indices."""
         choice = {
             parameter.name: _nearest_choice(parameter, getattr(wish, parameter.knob)) for parameter in self.parameters
         }
@@ -155,9 +155,8 @@ class Space:
         All layers take their highest sparsity and fewest clusters, combined once with the fewest bits and once with
         each number format that the space knows.
         """
-        formats = {
-            mode: None for parameter in self.parameters if parameter.knob == "quantization" for mode in parameter.choices
-        }
+        searched = [parameter.choices for parameter in self.parameters if parameter.knob == "quantization"]
+        formats = dict.fromkeys(mode for choices in searched for mode in choices)
         found: dict[Policy, None] = {}
         for mode in formats or {Quantization.FLOAT32: None}:
             for pick_fewest_clusters in (True, False):
