@@ -1,0 +1,180 @@
+"""Stage 3: quantization-aware training that keeps zeros and clusters.
+
+tfmot's scheme for this (PCQAT) breaks a per-layer policy in three quiet ways, mended here:
+
+* it shares ONE weight quantizer among all layers of a class, so that a single layer without zeros switches sparsity
+  preservation off for all: here every layer gets a quantizer of its own, chosen by its policy;
+* for Conv2D it switches to centroids per channel when the counts per channel happen to be alike, which multiplies the
+  distinct values: here centroids are always those of the whole tensor, as the policy counts them;
+* layers that are not annotated drift: they are held (:mod:`paretune.objectives.pipeline.hold`).
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
+    cluster_preserve_quantize_registry as cluster_preserve,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
+    prune_preserve_quantize_registry as prune_preserve,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_registry,
+    default_8bit_quantize_scheme,
+)
+
+from paretune.objectives.keras_door import keras, tf, tfmot
+from paretune.objectives.pipeline.copies import LayerWeights, fresh_copy, wrap_layers
+from paretune.objectives.pipeline.fitting import AfterEachStep, Meter, TrainingData, fit
+from paretune.objectives.pipeline.hold import holder
+from paretune.objectives.weights import compressed_variables
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.recipe import StageRecipe
+
+
+def quantize_aware(
+    model: Any,
+    weights: LayerWeights,
+    policy: Policy,
+    data: TrainingData,
+    recipe: StageRecipe,
+    *,
+    steps: int,
+    seed: int,
+    meter: Meter,
+) -> LayerWeights:
+    """Train with fake int8 quantization in the ``int8_qat`` layers; all layers keep their zeros and clusters.
+
+    Returns:
+        Float weights, trained to be rounded.
+
+    Raises:
+        Infeasible: The loss became NaN or infinite.
+        LimitReached: The meter's limit was spent first.
+    """
+    copy = fresh_copy(model, weights)
+    annotated = annotated_layers(copy, policy)
+
+    def annotate(layer: Any) -> Any:
+        return tfmot.quantization.keras.quantize_annotate_layer(layer) if layer.name in annotated else layer
+
+    wrapped = tfmot.quantization.keras.quantize_apply(wrap_layers(copy, annotate), scheme=_PolicyScheme(policy))
+    layers = {_plain_name(layer): layer for layer in wrapped.layers}
+    hold = holder(
+        [
+            (variable, decided.clusters is not None)
+            for name, decided in policy.items()
+            if (decided.sparsity > 0 or decided.clusters is not None) and not _is_preserved(layers[name])
+            for variable in compressed_variables(getattr(layers[name], "layer", layers[name]))
+        ]
+    )
+    fit(wrapped, data, recipe, steps=steps, seed=seed, meter=meter, stage="quantize", callbacks=[AfterEachStep(hold)])
+    return {layer.name: _trained(layers[layer.name], layer) for layer in model.layers if layer.weights}
+
+
+def annotated_layers(model: Any, policy: Policy) -> set[str]:
+    """Return the layers to annotate: those of ``int8_qat``, and what follows them up to the next weighted layer.
+
+    BatchNorm, activations, pooling and merges are annotated when all their inputs are, so that fake quantization stands
+    where the exported file rounds; elsewhere tensors stay float.
+    """
+    registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+    found: set[str] = set()
+    for layer in model.layers:
+        producers = tf.nest.flatten(layer._inbound_nodes[0].inbound_layers)
+        if layer.name in policy:
+            wanted = policy[layer.name].quantization is Quantization.INT8_QAT and registry.supports(layer)
+        elif not producers or not all(producer.name in found for producer in producers):
+            wanted = False
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            wanted = _folds_into(producers[0])
+        else:
+            wanted = registry.supports(layer)
+        if wanted:
+            found.add(layer.name)
+    return found
+
+
+def _folds_into(producer: Any) -> bool:
+    """Whether tfmot sees BatchNorm behind this layer as part of it; elsewhere it does not support BatchNorm."""
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+    is_linear = getattr(producer, "activation", None) is keras.activations.linear
+    return isinstance(producer, kinds) and is_linear and len(producer._outbound_nodes) == 1
+
+
+class _PolicyScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):  # type: ignore[misc]  # tfmot is untyped
+    """tfmot's default 8-bit scheme with a weight quantizer for each layer's own policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    def get_quantize_registry(self) -> Any:
+        return _PolicyRegistry(self._policy)
+
+
+class _PolicyRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):  # type: ignore[misc]  # untyped
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    def get_quantize_config(self, layer: Any) -> Any:
+        # A registry of its own, because tfmot hands out one shared config per class.
+        config = default_8bit_quantize_registry.Default8BitQuantizeRegistry().get_quantize_config(layer)
+        quantizer = _weight_quantizer(layer, self._policy.get(layer.name, LayerPolicy()))
+        if quantizer is not None:
+            config.weight_quantizer = quantizer
+        return config
+
+
+def _weight_quantizer(layer: Any, decided: LayerPolicy) -> Any:
+    is_convolution = isinstance(layer, keras.layers.Conv2D)
+    if decided.clusters is not None:
+        return (_GlobalCentroidsConv if is_convolution else _GlobalCentroids)(decided.sparsity > 0)
+    if decided.sparsity > 0:
+        return (
+            prune_preserve.PrunePreserveDefault8BitConvWeightsQuantizer()
+            if is_convolution
+            else prune_preserve.PrunePreserveDefault8BitWeightsQuantizer()
+        )
+    return None
+
+
+class _PerTensor:
+    """Show tfmot's quantizer a layer that it does not know for a convolution, so that it clusters per tensor."""
+
+    def _build_clusters(self, name: str, layer: Any) -> Any:
+        plain = SimpleNamespace(**{name: getattr(layer.layer, name)}, data_format="channels_last")
+        view = SimpleNamespace(layer=plain, name=layer.name, add_weight=layer.add_weight)
+        return super()._build_clusters(name, view)  # type: ignore[misc]  # mixed into tfmot's quantizers
+
+
+class _GlobalCentroids(_PerTensor, cluster_preserve.ClusterPreserveDefault8BitWeightsQuantizer):  # type: ignore[misc]
+    pass
+
+
+class _GlobalCentroidsConv(_PerTensor, cluster_preserve.ClusterPreserveDefault8BitConvWeightsQuantizer):  # type: ignore[misc]
+    pass
+
+
+def _plain_name(layer: Any) -> str:
+    is_wrapped = hasattr(layer, "quantize_config") and hasattr(layer, "layer")
+    return str(layer.layer.name if is_wrapped else layer.name)
+
+
+def _is_preserved(layer: Any) -> bool:
+    """Whether tfmot fake-quantizes the weights of this layer, and so preserves what its quantizer was told to."""
+    return bool(getattr(layer, "_weight_vars", []))
+
+
+def _trained(layer: Any, original: Any) -> list[Any]:
+    """Return the trained values of the original layer's weights, in its order.
+
+    A wrapped layer's own attributes hold fake-quantized tensors by now; its variables keep their short names.
+    """
+    by_name = {_short_name(variable): variable for variable in reversed(layer.weights)}
+    return [by_name[_short_name(variable)].numpy() for variable in original.weights]
+
+
+def _short_name(variable: Any) -> str:
+    return str(variable.name).split(":")[0].split("/")[-1]

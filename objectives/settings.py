@@ -1,0 +1,49 @@
+"""What a worker must be told to build its evaluator; plain data, so that importing it needs no TensorFlow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorSettings:
+    """Everything that decides what an evaluator computes, apart from the candidates.
+
+    Attributes:
+        model: ``module:function``, a ``.keras`` or ``.h5`` file, or a SavedModel folder.
+        data: ``module:function``, a ``.npz`` file, an image folder, or ``keras:NAME``.
+        beside: Absolute folder that relative references are resolved in: the experiment file's.
+        task: ``classification``, ``regression``, or ``None`` to tell it from the model and the labels.
+        metric: Name of a metric, or ``module:function``; ``None`` for the task's default.
+        direction: ``maximize`` or ``minimize``, for a metric of the user's own; ``None`` otherwise.
+        seed: Seeds the split of the data.
+        threads: Threads of one worker, for training and for inference.
+        trust_model: Whether code inside the model file may run.
+        cache_folder: Where prepared models are kept, absolute; ``None`` keeps nothing.
+    """
+
+    model: str
+    data: str
+    beside: str
+    task: str | None = None
+    metric: str | None = None
+    direction: str | None = None
+    seed: int = 0
+    threads: int = 1
+    trust_model: bool = False
+    cache_folder: str | None = None
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of the packages that change numbers, by package."""
+        from importlib.metadata import version
+
+        return {package: version(package) for package in PACKAGES_THAT_CHANGE_NUMBERS}
+
+
+PACKAGES_THAT_CHANGE_NUMBERS = (
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "numpy",
+)
