@@ -1,0 +1,145 @@
+"""The doctor: what each knob may do to each layer, and why not.
+
+What tfmot supports is asked of tfmot's own registries, on a copy of the smallest layer of each kind, because asking
+changes the layer that is asked about.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
+    cluster_preserve_quantize_registry as cluster_preserve,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
+    Default8BitQuantizeRegistry,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware_activation import (
+    QuantizeAwareActivation,
+)
+from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
+
+from paretune.objectives.keras_door import keras
+from paretune.objectives.loading.signature import consumers
+from paretune.objectives.macs import count_macs
+from paretune.objectives.weights import compressed_variables
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.policy import Quantization
+
+#: Their weights are folded into the layer before them at export, or scale raw inputs: not worth a line.
+_UNREPORTED = ("BatchNormalization", "Normalization")
+
+
+def examine(model: Any, refused_formats: Mapping[str, Mapping[Quantization, str]]) -> tuple[LayerSpec, ...]:
+    """Describe the layers that a policy can decide about, in model order.
+
+    Only the pointwise part of a SeparableConv2D is decided about. A layer with several such variables (LSTM, GRU) is
+    described by the shape of the first and the weights of all.
+
+    Args:
+        model: The working copy of the user's model.
+        refused_formats: Number formats that the exported file cannot carry, with the reason, by layer name.
+    """
+    layers = [layer for layer in model.layers if _is_covered(layer)]
+    support = {kind: _kind_support(kind, layers) for kind in {type(layer).__name__ for layer in layers}}
+    return tuple(
+        _describe(layer, support[type(layer).__name__], dict(refused_formats.get(layer.name, {})), model)
+        for layer in layers
+    )
+
+
+def examine_others(model: Any) -> Mapping[str, str]:
+    """Return, for each layer with weights that no knob covers, the reason; BatchNorm is left out."""
+    return {
+        layer.name: _why_not_covered(layer)
+        for layer in model.layers
+        if layer.weights and not _is_covered(layer) and type(layer).__name__ not in _UNREPORTED
+    }
+
+
+def _is_covered(layer: Any) -> bool:
+    return bool(compressed_variables(layer)) and len(layer.inbound_nodes) == 1
+
+
+def _why_not_covered(layer: Any) -> str:
+    kind = type(layer).__name__
+    if compressed_variables(layer):
+        return f"It is used {len(layer.inbound_nodes)} times; shared layers stay as trained."
+    if isinstance(layer, keras.layers.Wrapper):
+        return f"The layer inside {kind} is not reached by any knob; it stays float32."
+    return f"No knob covers {kind} layers; it stays float32."
+
+
+@dataclass(frozen=True, slots=True)
+class _KindSupport:
+    """What tfmot does to a kind of layer."""
+
+    prunes: bool
+    clusters: bool
+    trains_quantized: bool
+
+
+def _kind_support(kind: str, layers: list[Any]) -> _KindSupport:
+    smallest = min((layer for layer in layers if type(layer).__name__ == kind), key=lambda layer: layer.count_params())
+    layer = type(smallest).from_config(smallest.get_config())
+    layer.build(smallest.input_shape)
+    registry = Default8BitQuantizeRegistry()
+    trains_quantized = (
+        registry.supports(layer)
+        and cluster_preserve.ClusterPreserveQuantizeRegistry(False).supports(layer)
+        and bool(registry.get_quantize_config(layer).get_weights_and_quantizers(layer))
+    )
+    # A registry also supports layers in which it then finds nothing to do, such as DepthwiseConv2D.
+    prunes = PruneRegistry.supports(layer) and bool(PruneRegistry.make_prunable(layer).get_prunable_weights())
+    clusters = ClusteringRegistry.supports(layer) and bool(
+        ClusteringRegistry.make_clusterable(layer).get_clusterable_weights()
+    )
+    return _KindSupport(prunes, clusters, trains_quantized)
+
+
+def _describe(layer: Any, support: _KindSupport, refused: dict[Quantization, str], model: Any) -> LayerSpec:
+    kind = type(layer).__name__
+    arrays = [variable.numpy() for variable in compressed_variables(layer)]
+    reason = _why_not_trained_quantized(layer, support, model) or refused.get(Quantization.INT8, "")
+    if reason:
+        refused.setdefault(Quantization.INT8_QAT, reason)
+    refused.pop(Quantization.FLOAT32, None)
+    refusals = {str(mode): reason for mode, reason in refused.items()}
+    if not support.prunes:
+        refusals["sparsity"] = f"tfmot does not prune {kind} layers."
+    if not support.clusters:
+        refusals["clusters"] = f"tfmot does not cluster {kind} layers."
+    return LayerSpec(
+        name=layer.name,
+        kind=kind,
+        weight_shape=tuple(int(size) for size in arrays[0].shape),
+        weights=sum(array.size for array in arrays),
+        distinct=len(np.unique(np.concatenate([array.ravel() for array in arrays]))),
+        macs=count_macs(layer),
+        prunable=support.prunes,
+        clusterable=support.clusters,
+        quantizations=tuple(mode for mode in Quantization if mode not in refused),
+        refusals=refusals,
+    )
+
+
+def _why_not_trained_quantized(layer: Any, support: _KindSupport, model: Any) -> str:
+    """Return why tfmot's quantization-aware training would fail or do nothing for this layer, or an empty string."""
+    if not support.trains_quantized:
+        return f"tfmot has no quantization-aware training for {type(layer).__name__} layers."
+    activation = layer.activation.__name__ if hasattr(layer.activation, "__name__") else type(layer.activation).__name__
+    known = QuantizeAwareActivation._PRE_QUANT_ACTIVATIONS | QuantizeAwareActivation._POST_QUANT_ACTIVATIONS
+    if activation not in known:
+        return f"tfmot has no quantization-aware training for the activation {activation}."
+    readers = consumers(layer.output, model)
+    if len(readers) == 1 and _switches_training_off(readers[0]) and layer.name not in model.output_names:
+        return f"tfmot leaves a layer out of quantization-aware training when '{readers[0].name}' follows it directly."
+    return ""
+
+
+def _switches_training_off(follower: Any) -> bool:
+    """Whether tfmot takes the two for one and puts fake quantization only behind the second, weights left out."""
+    is_relu = isinstance(follower, keras.layers.Activation) and follower.activation is keras.activations.relu
+    return is_relu or isinstance(follower, keras.layers.ReLU)

@@ -1,0 +1,211 @@
+"""Evaluate candidates of one Keras model: train, export, read the file back, measure it."""
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paretune.objectives.doctor import examine
+from paretune.objectives.flatbuffer.formats import quantize_file
+from paretune.objectives.flatbuffer.reader import read_fidelity
+from paretune.objectives.flatbuffer.refusals import refused_formats
+from paretune.objectives.flatbuffer.template import build_template
+from paretune.objectives.keras_door import keras, tf
+from paretune.objectives.loading.dataset import dataset_digest, load_dataset
+from paretune.objectives.loading.functions import function_digest, is_function_reference
+from paretune.objectives.macs import count_parameters, model_macs
+from paretune.objectives.measure.interpreter import TfliteRunner
+from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
+from paretune.objectives.measure.sizes import file_sizes
+from paretune.objectives.pipeline.copies import LayerWeights, fresh_copy, read_weights, write_weights
+from paretune.objectives.pipeline.fitting import TrainingData
+from paretune.objectives.pipeline.trainer import train
+from paretune.objectives.prepared import prepare_model
+from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.task import build_task
+from paretune.spaces.evaluator import ModelDescription, Split
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.measurement import Measurement
+from paretune.spaces.objective import FILE_OBJECTIVES
+from paretune.spaces.policy import Policy, Quantization
+from paretune.spaces.recipe import Candidate, Limit, Rung
+
+_CALIBRATION_SAMPLES = 128
+_RECALIBRATION_SAMPLES = 512
+
+
+class KerasEvaluator:
+    """Implements :class:`paretune.spaces.evaluator.Evaluator` for a tf_keras model in this process.
+
+    Args:
+        settings: What to evaluate.
+
+    Raises:
+        ParetuneError: The model or the data cannot be used; one line says why.
+    """
+
+    def __init__(self, settings: EvaluatorSettings) -> None:
+        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        self._settings = settings
+        self._prepared = prepare_model(settings)
+        self._model = self._prepared.model
+        self._weights = read_weights(self._model)
+        self._data = load_dataset(settings.data, beside=Path(settings.beside), model=self._model, seed=settings.seed)
+        self._task = build_task(
+            settings.task, settings.metric, self._model, self._data, Path(settings.beside), direction=settings.direction
+        )
+        self._task.check(self._data)
+        self._template = build_template(self._model)
+        self._exportable = fresh_copy(self._model, self._weights)
+        self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
+        self._baseline_file = self._template.fill(self._model)
+        self._layers = self._examine()
+        self._latencies: dict[tuple[Quantization, ...], Latency] = {}
+
+    def describe(self) -> ModelDescription:
+        """Return what is known about the model without training anything."""
+        metric = self._task.objective
+        return ModelDescription(
+            architecture=self._prepared.digest,
+            layers=self._layers,
+            objectives={metric.name: metric, **FILE_OBJECTIVES},
+            fingerprint=self._fingerprint(),
+            rewrites=self._prepared.notes,
+            machine=machine_facts(self._settings.threads),
+            samples={
+                "train": len(self._data.train.inputs[0]),
+                "validation": len(self._data.validation.inputs[0]),
+                "test": len(self._data.test.inputs[0]),
+            },
+        )
+
+    def baseline(self) -> Measurement:
+        """Convert and measure the uncompressed float32 model, like any trial."""
+        untouched = Policy(())
+        return self._measure(self._baseline_file, self._weights, untouched, seconds={}, training_steps=0)
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
+        """Train, export and measure one candidate on the validation split.
+
+        Raises:
+            Infeasible: The policy cannot be built or trained.
+            MeasurementFailed: The file was built but could not be measured.
+            LimitReached: ``limit`` was spent first.
+        """
+        if candidate.architecture != self._prepared.digest:
+            raise ValueError(f"candidate is of model {candidate.architecture}, this evaluates {self._prepared.digest}")
+        training = TrainingData(self._data.train.inputs, self._data.train.targets, self._task.losses())
+        trained = train(self._model, self._weights, candidate, rung, training, limit)
+        started = time.monotonic()
+        write_weights(self._exportable, trained.weights)
+        if rung is Rung.PROXY:
+            self._recalibrate_batch_norm()
+        float_file = self._template.fill(self._exportable)
+        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
+        exported = quantize_file(self._template, float_file, formats, self._calibration)
+        measurement = self._measure(
+            exported,
+            read_weights(self._exportable),
+            candidate.policy,
+            seconds={**trained.seconds, "export": time.monotonic() - started},
+            training_steps=trained.training_steps,
+        )
+        fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
+        return replace(measurement, fidelity=fidelity)
+
+    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
+        """Measure the contents of an exported ``.tflite`` on a split; latency is left out."""
+        samples = self._data.validation if split is Split.VALIDATION else self._data.test
+        runner = TfliteRunner(
+            model, self._template.input_names, self._template.output_names, threads=self._settings.threads
+        )
+        score = self._task.score(samples.targets, runner.predict(samples.inputs))
+        return {self._task.objective.name: score, **file_sizes(model)}
+
+    def _measure(
+        self,
+        exported: bytes,
+        weights: LayerWeights,
+        policy: Policy,
+        *,
+        seconds: Mapping[str, float],
+        training_steps: int,
+    ) -> Measurement:
+        started = time.monotonic()
+        values = dict(self.remeasure(exported, Split.VALIDATION))
+        latency = self._latency(exported, policy)
+        arrays = [array for layer in weights.values() for array in layer]
+        values |= {
+            "latency_ratio": latency.ratio,
+            "macs": float(model_macs(self._model)),
+            "parameters": float(count_parameters(self._model)),
+            "nonzero_parameters": float(sum(np.count_nonzero(array) for array in arrays)),
+        }
+        return Measurement(
+            values=values,
+            training_steps=training_steps,
+            seconds={**seconds, "measure": time.monotonic() - started},
+            details={"latency": asdict(latency)},
+            artifacts={"model.tflite": exported, "weights.npz": _pack(weights)},
+        )
+
+    def _latency(self, exported: bytes, policy: Policy) -> Latency:
+        """Measure against the baseline, once for each assignment of number formats.
+
+        Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
+        between trials that are equally fast.
+        """
+        formats = tuple(decided.quantization for decided in policy.values())
+        if formats not in self._latencies:
+            self._latencies[formats] = measure_latency(exported, self._baseline_file, threads=self._settings.threads)
+        return self._latencies[formats]
+
+    def _recalibrate_batch_norm(self) -> None:
+        """Replace moving statistics by those of a batch: pruned weights shift them, and nothing is trained here."""
+        layers = [layer for layer in self._exportable.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        if not layers:
+            return
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.momentum = 0.0
+        keras.utils.set_random_seed(0)
+        batch = [tf.constant(array[:_RECALIBRATION_SAMPLES]) for array in self._data.train.inputs]
+        self._exportable(batch[0] if len(batch) == 1 else batch, training=True)
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+    def _examine(self) -> tuple[LayerSpec, ...]:
+        return examine(self._model, refused_formats(self._template, self._baseline_file, self._calibration))
+
+    def _fingerprint(self) -> dict[str, str]:
+        beside = Path(self._settings.beside)
+        fingerprint = {
+            "model": self._prepared.digest,
+            "data": dataset_digest(self._data),
+            "task": self._task.objective.name,
+            "threads": str(self._settings.threads),
+            **self._settings.versions(),
+        }
+        metric = self._settings.metric
+        if metric is not None and is_function_reference(metric):
+            fingerprint["metric"] = function_digest(metric, beside)
+        return fingerprint
+
+
+def _pack(weights: LayerWeights) -> bytes:
+    buffer = io.BytesIO()
+    named: dict[str, Any] = {
+        f"{layer}/{index}": array for layer, arrays in weights.items() for index, array in enumerate(arrays)
+    }
+    np.savez_compressed(buffer, **named)
+    return buffer.getvalue()
+
+
+def build_evaluator(settings: EvaluatorSettings) -> KerasEvaluator:
+    """Load model and data and return an evaluator for them."""
+    return KerasEvaluator(settings)

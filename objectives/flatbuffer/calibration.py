@@ -1,0 +1,97 @@
+"""Ranges of activations on sample data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from paretune.objectives.flatbuffer.graph import Graph, read_graph
+from paretune.objectives.measure.interpreter import allocate, open_interpreter, run_once
+from paretune.spaces.errors import MeasurementFailed
+
+#: Least and greatest value of activations, by tensor name.
+Ranges = Mapping[str, tuple[float, float]]
+
+#: Narrowest range, in the activations' own unit. A layer that pruning silenced would get a scale so small that LiteRT
+#: refuses the file: the bound of a ReLU6, for one, must fit 32 bits in units of it.
+_NARROWEST = 1e-4
+#: Intermediate results kept at a time, in bytes.
+_MEMORY = 64 * 2**20
+
+
+def activation_ranges(file: bytes, input_names: Sequence[str], samples: Sequence[np.ndarray]) -> Ranges:
+    """Run samples through a float file and return the least and largest value of every float tensor it computes.
+
+    Tensors inside loops are left out: they cannot be read from outside. The table of an embedding counts as a whole,
+    because samples rarely touch all of its rows.
+
+    Args:
+        file: A float32 file for a batch of one.
+        input_names: Names of the inputs in its signature.
+        samples: One array per input, in that order, samples along the first axis.
+
+    Raises:
+        MeasurementFailed: The file cannot be run.
+    """
+    graph = read_graph(file)
+    wanted = [
+        (number, tensor.name)
+        for number, tensor in enumerate(graph.tensors[0])
+        if tensor.dtype == "FLOAT32" and not tensor.is_constant
+    ]
+    per_sample = 4 * sum(tensor.elements for tensor in graph.tensors[0] if not tensor.is_constant)
+    batch = max(1, min(len(samples[0]), _MEMORY // max(per_sample, 1)))
+    try:
+        ranges = _ranges(file, input_names, samples, wanted, batch)
+    except MeasurementFailed:  # a batch of one is baked into some models
+        if batch == 1:
+            raise
+        ranges = _ranges(file, input_names, samples, wanted, 1)
+    return {**ranges, **_table_ranges(graph)}
+
+
+def _ranges(
+    file: bytes, input_names: Sequence[str], samples: Sequence[np.ndarray], wanted: list[tuple[int, str]], batch: int
+) -> Ranges:
+    interpreter = open_interpreter(file, threads=1, keep_all=True)
+    key = next(iter(interpreter.get_signature_list()))
+    allocate(interpreter)
+    details = interpreter.get_signature_runner(key).get_input_details()
+    low = {name: np.inf for _, name in wanted}
+    high = {name: -np.inf for _, name in wanted}
+    size = 1
+    for start in range(0, len(samples[0]), batch):
+        chunk = [np.asarray(array[start : start + batch]) for array in samples]
+        if len(chunk[0]) != size:
+            size = len(chunk[0])
+            for name in input_names:
+                detail = details[name]
+                interpreter.resize_tensor_input(detail["index"], [size, *detail["shape"][1:]])
+            allocate(interpreter)
+        for name, array in zip(input_names, chunk, strict=True):
+            interpreter.set_tensor(details[name]["index"], np.ascontiguousarray(array, details[name]["dtype"]))
+        run_once(interpreter)
+        for number, name in wanted:
+            values = _values(interpreter, number)
+            if values is not None and values.size:
+                low[name] = min(low[name], float(values.min()))
+                high[name] = max(high[name], float(values.max()))
+    found = [name for name in low if np.isfinite(low[name]) and np.isfinite(high[name])]
+    return {name: (low[name], max(high[name], low[name] + _NARROWEST)) for name in found}
+
+
+def _values(interpreter: Any, number: int) -> Any:
+    try:
+        return interpreter.get_tensor(number)
+    except ValueError:  # state of a recurrent layer, which has no data between runs
+        return None
+
+
+def _table_ranges(graph: Graph) -> Ranges:
+    ranges = {}
+    for operator in graph.operators:
+        table = graph.named(operator, operator.inputs[0]) if operator.inputs and operator.inputs[0] >= 0 else None
+        if operator.kind == "GATHER" and table is not None and table.is_constant and table.dtype == "FLOAT32":
+            values = graph.stored(table)
+            ranges[graph.named(operator, operator.outputs[0]).name] = float(values.min()), float(values.max())
+    return ranges

@@ -1,0 +1,118 @@
+"""From a Keras model to a float32 ``.tflite`` file."""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ai_edge_litert.tools import flatbuffer_utils
+
+from paretune.objectives.flatbuffer.graph import read_graph
+from paretune.objectives.keras_door import keras, tf
+from paretune.spaces.errors import ModelRefused
+
+SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureNames:
+    """How a file's signature calls the inputs and outputs of the Keras model, in Keras order.
+
+    The file's own index order can be another one, before and after quantization; the names stay.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def signature_names(model: Any) -> SignatureNames:
+    """Return the names that :func:`convert` gives: Keras' own for inputs; ``output_0``, ``output_1``, ... for outputs.
+
+    Input names become valid Python names, because a signature's inputs are called by keyword.
+    """
+    inputs = ["".join(letter if letter.isalnum() else "_" for letter in name) for name in model.input_names]
+    if len(set(inputs)) < len(inputs) or any(not name.isidentifier() for name in inputs):
+        inputs = [f"input_{position}" for position in range(len(inputs))]
+    return SignatureNames(tuple(inputs), tuple(f"output_{position}" for position in range(len(model.outputs))))
+
+
+def clone(model: Any) -> Any:
+    """Return a model of the same configuration that shares nothing with ``model``; its weights are fresh.
+
+    Its name is always ``model``, and Keras starts counting the names that it makes anew: both become part of tensor
+    names, and a file must not depend on what the process did before.
+    """
+    keras.backend.reset_uids()
+    return type(model).from_config({**model.get_config(), "name": "model"})
+
+
+def convert(model: Any) -> bytes:
+    """Convert a functional Keras model, its weights as they are, for a batch of one.
+
+    Goes through a SavedModel, which is several times faster than the converter's own way from Keras. Tensor names
+    are made unique, because ai-edge-quantizer tells tensors apart by name.
+
+    Raises:
+        ModelRefused: TensorFlow Lite's built-in operators cannot express the model.
+    """
+    copy = clone(model)
+    copy.set_weights(model.get_weights())
+    return convert_own(copy)
+
+
+def convert_own(model: Any) -> bytes:
+    """Convert like :func:`convert`, but the model itself: it is traced, and must be the caller's to spend."""
+    names = signature_names(model)
+    specs = [
+        tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=name)
+        for tensor, name in zip(model.inputs, names.inputs, strict=True)
+    ]
+
+    def serve(*inputs: Any) -> dict[str, Any]:
+        outputs = model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return dict(zip(names.outputs, outputs, strict=True))
+
+    traced = tf.function(serve, input_signature=specs, autograph=False)
+    module = tf.Module()
+    module.kept = model.variables  # not the model: tracing every layer's own functions would double the time
+    with _quiet(), tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+        tf.saved_model.save(module, folder, signatures={SIGNATURE: traced})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        try:
+            converted = bytes(converter.convert())
+        except Exception as error:  # the converter raises bare exceptions of several kinds, many lines long
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ModelRefused(f"The model cannot be converted to TensorFlow Lite: {reason}") from error
+    return _with_unique_names(converted)
+
+
+def _with_unique_names(file: bytes) -> bytes:
+    names = [tensor.name for tensor in read_graph(file).all_tensors()]
+    if len(set(names)) == len(names):
+        return file
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(file))
+    taken: set[bytes] = set()
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            name, count = tensor.name or b"tensor", 1
+            while name in taken:
+                count += 1
+                name = (tensor.name or b"tensor") + b"#%d" % count
+            tensor.name = name
+            taken.add(name)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow's remarks about saving and converting from the terminal."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,169 @@
+"""Read from an exported file what a policy really achieved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
+from paretune.objectives.flatbuffer.places import KernelPlace
+from paretune.objectives.flatbuffer.stored import is_stored_as, kernel_tensor, stored_format
+from paretune.objectives.flatbuffer.template import FloatTemplate
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.measurement import Fidelity, LayerFidelity
+from paretune.spaces.policy import LayerPolicy, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """What one variable of a layer looks like in the file."""
+
+    weights: int
+    zeros: int
+    rounding_zeros: int
+    distinct: int
+    per_channel: bool
+
+
+def read_fidelity(
+    template: FloatTemplate, float_file: bytes, exported: bytes, policy: Policy, layers: Sequence[LayerSpec]
+) -> Fidelity:
+    """Compare an exported file with the policy it was made for, layer by layer.
+
+    A layer with several kernels (a recurrent one) is counted kernel by kernel: weights and zeros are added up, the
+    larger number of distinct values is told. A kernel that the converter split is counted as a whole.
+
+    A layer is at fault when a kernel has fewer zeros than asked, less one, not counting those that rounding added;
+    when it has more distinct values than clusters were asked; or when it is not stored in the format asked.
+
+    Args:
+        template: What ``float_file`` was filled from.
+        float_file: The file before number formats.
+        exported: The file that would ship.
+        policy: What was asked.
+        layers: The layers to read.
+
+    Raises:
+        MeasurementFailed: One of the files lacks a kernel that the template has.
+    """
+    graphs = read_graph(float_file), read_graph(exported)
+    return Fidelity(
+        tuple(
+            _read_layer(*graphs, layer.name, policy[layer.name], template.places.get(layer.name, ()))
+            for layer in layers
+        )
+    )
+
+
+def _read_layer(
+    before: Graph, after: Graph, layer: str, requested: LayerPolicy, places: Sequence[KernelPlace]
+) -> LayerFidelity:
+    compressed = [place for place in places if place.compressed]
+    variables = sorted({place.variable for place in compressed})
+    counts = [
+        _count(before, after, [place for place in compressed if place.variable == number]) for number in variables
+    ]
+    stored = {place.tensor: stored_format(after, place) for place in places}
+    faults = [
+        *_sparsity_faults(layer, requested, counts),
+        *_cluster_faults(layer, requested, counts),
+        *_format_faults(layer, requested, places, stored),
+    ]
+    return LayerFidelity(
+        layer=layer,
+        requested=requested,
+        weights=sum(count.weights for count in counts),
+        zeros=sum(count.zeros for count in counts),
+        rounding_zeros=sum(count.rounding_zeros for count in counts),
+        distinct=max((count.distinct for count in counts), default=0),
+        distinct_scope="channel" if any(count.per_channel for count in counts) else "tensor",
+        stored_as=" and ".join(sorted(set(stored.values()))) or "nothing",
+        faults=tuple(faults),
+    )
+
+
+def _sparsity_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count]) -> list[str]:
+    faults = []
+    for count in counts:
+        wanted = count.weights - round(count.weights * (1 - requested.sparsity))
+        kept = count.zeros - count.rounding_zeros
+        if kept < wanted - 1:
+            faults.append(
+                f"Layer '{layer}' must have {wanted} of {count.weights} weights zero "
+                f"(sparsity {requested.sparsity:.4g}), found {kept} ({kept / count.weights:.4g})."
+            )
+    return faults
+
+
+def _cluster_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count]) -> list[str]:
+    allowed = requested.clusters
+    if allowed is None:
+        return []
+    return [
+        f"Layer '{layer}' must have at most {allowed} distinct weights "
+        f"per {'channel' if count.per_channel else 'tensor'}, found {count.distinct}."
+        for count in counts
+        if count.distinct > allowed
+    ]
+
+
+def _format_faults(
+    layer: str, requested: LayerPolicy, places: Sequence[KernelPlace], stored: dict[str, str]
+) -> list[str]:
+    if not places and not requested.is_untouched:
+        return [f"Layer '{layer}' must have a kernel in the file, none was found."]
+    wrong = {
+        stored[place.tensor]
+        for place in places
+        if not is_stored_as(requested.quantization, stored[place.tensor], place)
+    }
+    return [f"Layer '{layer}' must be stored as {requested.quantization}, found {found}." for found in sorted(wrong)]
+
+
+def _count(before: Graph, after: Graph, places: Sequence[KernelPlace]) -> _Count:
+    """Count one variable. A layer that is used twice has its parts in the file twice: one of each counts."""
+    parts = list({place.part: place for place in reversed(places)}.values())
+    tensors = [kernel_tensor(after, place) for place in parts]
+    originals = [before.stored(kernel_tensor(before, place)) for place in parts]
+    stored = [after.stored(tensor) for tensor in tensors]
+    now_zero = [_is_zero(values, tensor) for values, tensor in zip(stored, tensors, strict=True)]
+    kept = sum(int(np.sum(zero & (original == 0))) for zero, original in zip(now_zero, originals, strict=True))
+    zeros = sum(int(zero.sum()) for zero in now_zero)
+    axes = [_channel_axis(place, tensor) for place, tensor in zip(parts, tensors, strict=True)]
+    if len(parts) > 1 and all(axis is None for axis in axes):
+        union = np.concatenate([after.values(tensor).reshape(-1) for tensor in tensors])
+        distinct = _most_distinct(union, None)
+    else:
+        distinct = max(_most_distinct(values, axis) for values, axis in zip(stored, axes, strict=True))
+    return _Count(
+        weights=sum(values.size for values in stored),
+        zeros=zeros,
+        rounding_zeros=zeros - kept,
+        distinct=distinct,
+        per_channel=any(axis is not None for axis in axes),
+    )
+
+
+def _is_zero(stored: np.ndarray, tensor: Tensor) -> np.ndarray:
+    if tensor.zero_points is None:
+        return np.asarray(stored == 0)
+    along = [1] * stored.ndim
+    along[tensor.channel_axis] = -1
+    zeros = np.asarray(tensor.zero_points)
+    return np.asarray(stored == (zeros.reshape(along) if zeros.size > 1 else zeros.reshape(-1)[0]))
+
+
+def _channel_axis(place: KernelPlace, tensor: Tensor) -> int | None:
+    """Return the axis along which weights are scaled apart, so that equal ones may differ: a scale or a norm each."""
+    if tensor.scales is not None and len(tensor.scales) > 1:
+        return tensor.channel_axis
+    if place.channel_axis in place.folded_axes:
+        return place.channel_axis
+    return place.folded_axes[0] if place.folded_axes else None
+
+
+def _most_distinct(values: np.ndarray, axis: int | None) -> int:
+    """Return the number of distinct values, or the largest number in any slice along ``axis``."""
+    lines = values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    ordered = np.sort(lines, axis=1)
+    return int((np.diff(ordered.astype(np.float64), axis=1) != 0).sum(axis=1).max(initial=0)) + 1

@@ -1,0 +1,80 @@
+"""Count multiply-accumulate operations and parameters."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_Shape = tuple[int | None, ...]
+
+
+def count_macs(layer: Any) -> int:
+    """Return the multiply-accumulate operations of a built layer for one sample, over all its uses.
+
+    Returns:
+        The count; 0 for kinds of layers that are not counted, and where an axis may have any length.
+    """
+    count = _COUNTS.get(type(layer).__name__)
+    if count is None:
+        return 0
+    uses = range(len(layer.inbound_nodes))
+    return sum(count(layer, layer.get_input_shape_at(use), layer.get_output_shape_at(use)) for use in uses)
+
+
+def model_macs(model: Any) -> int:
+    """Return the multiply-accumulate operations of a flat model for one sample; see :func:`count_macs`."""
+    return sum(count_macs(layer) for layer in model.layers)
+
+
+def count_parameters(model: Any) -> int:
+    """Return the number of weights of a model, those that are not trained included."""
+    return sum(math.prod(variable.shape) for variable in model.weights)
+
+
+def _dense(layer: Any, _: _Shape, output: _Shape) -> int:
+    return _product(output[1:-1]) * _size(layer.kernel)
+
+
+def _convolution(layer: Any, _: _Shape, output: _Shape) -> int:
+    return _positions(layer, output) * _size(layer.kernel)
+
+
+def _depthwise(layer: Any, _: _Shape, output: _Shape) -> int:
+    return _positions(layer, output) * _size(layer.depthwise_kernel)
+
+
+def _separable(layer: Any, _: _Shape, output: _Shape) -> int:
+    return _positions(layer, output) * (_size(layer.depthwise_kernel) + _size(layer.pointwise_kernel))
+
+
+def _transposed(layer: Any, given: _Shape, _: _Shape) -> int:
+    return _positions(layer, given) * _size(layer.kernel)
+
+
+def _recurrent(layer: Any, given: _Shape, _: _Shape) -> int:
+    return _product(given[1:2]) * (_size(layer.cell.kernel) + _size(layer.cell.recurrent_kernel))
+
+
+_COUNTS: Mapping[str, Callable[[Any, _Shape, _Shape], int]] = {
+    "Dense": _dense,
+    "Conv1D": _convolution,
+    "Conv2D": _convolution,
+    "Conv2DTranspose": _transposed,
+    "DepthwiseConv2D": _depthwise,
+    "SeparableConv2D": _separable,
+    "LSTM": _recurrent,
+    "GRU": _recurrent,
+    "SimpleRNN": _recurrent,
+}
+
+
+def _positions(layer: Any, shape: _Shape) -> int:
+    """Return at how many places of an image or sequence the kernel is applied."""
+    return _product(shape[2:] if layer.data_format == "channels_first" else shape[1:-1])
+
+
+def _product(sizes: _Shape) -> int:
+    return math.prod(size or 0 for size in sizes)
+
+
+def _size(variable: Any) -> int:
+    return math.prod(variable.shape)

@@ -1,0 +1,114 @@
+"""Latency of a file relative to the baseline's, measured in turn in one process."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paretune.objectives.measure.interpreter import allocate, open_interpreter, run_once
+
+_WARM_UPS = 3
+_LEAST_PAIRS = 30
+_MOST_PAIRS = 2000
+_SECONDS = 0.8
+#: CPU features that decide which kernels XNNPACK picks.
+_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_vnni", "avx_vnni", "amx_int8", "asimd")
+_FEATURES_ARM = ("asimddp", "i8mm", "sve", "fphp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """A file's latency for one sample, beside the baseline's.
+
+    Attributes:
+        ratio: Median over pairs of candidate time over baseline time; below 1 is faster than the baseline.
+        spread: Interquartile range of those ratios.
+        latency_ms: Median time of the candidate, in milliseconds.
+        baseline_ms: Median time of the baseline, in milliseconds.
+        pairs: Number of pairs.
+    """
+
+    ratio: float
+    spread: float
+    latency_ms: float
+    baseline_ms: float
+    pairs: int
+
+
+def measure_latency(candidate: bytes, baseline: bytes, *, threads: int) -> Latency:
+    """Measure two files in turn, for one sample each.
+
+    On a busy machine both slow down together, so the ratio within a pair stays while absolute times drift. Who goes
+    first alternates, because the first one finds colder caches. Inputs are the same for both, and random: kernels do
+    not depend on values. Takes about a second, longer only if thirty pairs need it.
+
+    Raises:
+        MeasurementFailed: A file cannot be run.
+    """
+    runs = (_ready(candidate, threads), _ready(baseline, threads))
+    seconds: list[tuple[float, float]] = []
+    stop = time.perf_counter() + _SECONDS
+    while len(seconds) < _MOST_PAIRS and (len(seconds) < _LEAST_PAIRS or time.perf_counter() < stop):
+        first = len(seconds) % 2
+        pair = [0.0, 0.0]
+        for which in (first, 1 - first):
+            start = time.perf_counter()
+            runs[which].invoke()
+            pair[which] = time.perf_counter() - start
+        seconds.append((pair[0], pair[1]))
+    times = np.array(seconds)
+    ratios = times[:, 0] / times[:, 1]
+    low, middle, high = np.percentile(ratios, [25, 50, 75])
+    own, other = np.median(times, axis=0) * 1e3
+    return Latency(
+        ratio=float(middle),
+        spread=float(high - low),
+        latency_ms=float(own),
+        baseline_ms=float(other),
+        pairs=len(seconds),
+    )
+
+
+def machine_facts(threads: int) -> dict[str, Any]:
+    """Return what latency depends on: CPU model and features, cores, threads, and the load at this moment."""
+    model, flags = _cpu()
+    return {
+        "cpu": model or platform.processor() or platform.machine(),
+        "features": [name for name in (*_FEATURES, *_FEATURES_ARM) if name in flags],
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": threads,
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _ready(model: bytes, threads: int) -> Any:
+    """Return an interpreter with inputs set, warmed up."""
+    interpreter = open_interpreter(model, threads=threads)
+    allocate(interpreter)
+    generator = np.random.default_rng(0)
+    for detail in interpreter.get_input_details():
+        if np.issubdtype(detail["dtype"], np.floating):
+            values = generator.uniform(0, 1, detail["shape"])
+        else:  # zero is valid for whatever integers mean: a row of an embedding, a pixel
+            values = np.zeros(detail["shape"])
+        interpreter.set_tensor(detail["index"], values.astype(detail["dtype"]))
+    for _ in range(_WARM_UPS):
+        run_once(interpreter)
+    return interpreter
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """Return the CPU's model name and flags where the system tells, as Linux does."""
+    facts: dict[str, str] = {}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", set()
+    for line in lines:
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip().lower(), value.strip())
+    return facts.get("model name", ""), set((facts.get("flags") or facts.get("features") or "").split())

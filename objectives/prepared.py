@@ -1,0 +1,101 @@
+"""The working copy of the user's model, made once and kept for every later process.
+
+A model from ``module:function`` is often trained by that function; calling it again in every worker would cost minutes
+and need not give the same weights. So its working copy is kept in the cache folder, addressed by the content of the
+function's source. A missing, broken or unreadable entry is a miss.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paretune.objectives.keras_door import keras
+from paretune.objectives.loading.functions import is_function_reference
+from paretune.objectives.loading.model_source import load_model, model_digest
+from paretune.objectives.rewrites import prepare_working_copy
+from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.policy import digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedModel:
+    """The working copy of the user's model.
+
+    Attributes:
+        model: Functional float32 tf_keras model.
+        notes: Safe rewrites that were applied, one sentence each.
+        digest: SHA-256 of architecture and weights.
+    """
+
+    model: Any
+    notes: tuple[str, ...]
+    digest: str
+
+
+def prepare_model(settings: EvaluatorSettings) -> PreparedModel:
+    """Load the user's model and return its working copy, from the cache where it is known.
+
+    Raises:
+        ModelRefused: The model is unsafe, unreadable or of an unsupported kind.
+        ConfigurationError: The function it is to come from does not exist or fails.
+    """
+    entry = _cache_entry(settings)
+    if entry is not None:
+        cached = _read(entry)
+        if cached is not None:
+            return cached
+    loaded = load_model(settings.model, beside=Path(settings.beside), trust=settings.trust_model)
+    copy = prepare_working_copy(loaded)
+    prepared = PreparedModel(copy.model, tuple(copy.notes), _digest(copy.model))
+    if entry is not None:
+        _write(entry, prepared)
+    return prepared
+
+
+def _cache_entry(settings: EvaluatorSettings) -> Path | None:
+    if settings.cache_folder is None or not is_function_reference(settings.model):
+        return None
+    source = model_digest(settings.model, Path(settings.beside))
+    key = digest_of([settings.model, source, dict(settings.versions())])
+    return Path(settings.cache_folder) / "models" / f"{key[:32]}.zip"
+
+
+def _digest(model: Any) -> str:
+    digest = hashlib.sha256(model.to_json().encode())
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _write(entry: Path, prepared: PreparedModel) -> None:
+    weights = io.BytesIO()
+    np.savez(weights, *prepared.model.get_weights())
+    header = {"config": prepared.model.to_json(), "notes": prepared.notes, "digest": prepared.digest}
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    temporary = entry.with_suffix(f".{os.getpid()}.tmp")
+    with zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr("model.json", json.dumps(header))
+        archive.writestr("weights.npz", weights.getvalue())
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(entry)
+
+
+def _read(entry: Path) -> PreparedModel | None:
+    try:
+        with zipfile.ZipFile(entry) as archive:
+            header = json.loads(archive.read("model.json"))
+            arrays = np.load(io.BytesIO(archive.read("weights.npz")), allow_pickle=False)
+            model = keras.models.model_from_json(header["config"])
+            model.set_weights([arrays[name] for name in arrays.files])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+    prepared = PreparedModel(model, tuple(header["notes"]), header["digest"])
+    return prepared if _digest(model) == prepared.digest else None

@@ -1,0 +1,173 @@
+"""The task: which loss trains the model, and which metric scores its outputs."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.objectives.keras_door import keras
+from paretune.objectives.loading.dataset import Dataset
+from paretune.objectives.loading.functions import is_function_reference, resolve_function
+from paretune.objectives.loading.signature import signature_of
+from paretune.objectives.output_kinds import OutputTask, output_task
+from paretune.objectives.scores import SCORES, Score
+from paretune.spaces.errors import ConfigurationError, MeasurementFailed
+from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
+from paretune.spaces.suggest import nearest
+
+KINDS = ("classification", "regression")
+_DEFAULT_METRIC = {"classification": "accuracy", "regression": "mae"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How a model is trained and scored.
+
+    Attributes:
+        objective: The metric, as the search knows it.
+        outputs: What each output predicts, in Keras order.
+    """
+
+    objective: Objective
+    outputs: tuple[OutputTask, ...]
+    _metric: Callable[[Sequence[NDArray[Any]], Sequence[NDArray[Any]]], Any]
+
+    def score(self, targets: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> float:
+        """Return the metric of a model's outputs.
+
+        Args:
+            targets: One array per output, as in :class:`~paretune.objectives.loading.dataset.Samples`.
+            outputs: What the model gave for the same rows, in the same order.
+
+        Raises:
+            MeasurementFailed: An output or the metric is no finite number, or the user's metric failed.
+        """
+        for task, output in zip(self.outputs, outputs, strict=True):
+            if not np.isfinite(output).all():
+                raise MeasurementFailed(f"Output '{task.name}' must be finite numbers, got NaN or infinity.")
+        value = self._metric(targets, outputs)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise MeasurementFailed(f"Metric '{self.objective.name}' must be one number, got {value!r}.") from None
+        if not math.isfinite(number):
+            raise MeasurementFailed(f"Metric '{self.objective.name}' must be a finite number, got {number}.")
+        return number
+
+    def losses(self) -> list[Any]:
+        """Return a new Keras loss for each output, in Keras order."""
+        return [_loss(task, self.objective.name) for task in self.outputs]
+
+    def check(self, dataset: Dataset) -> None:
+        """Check the targets of every split.
+
+        Raises:
+            DataError: A target has the wrong shape, or a label is out of range; names array and row.
+        """
+        for split, samples in dataset.splits().items():
+            for task, targets in zip(self.outputs, samples.targets, strict=True):
+                where = f"y_{split}" if len(self.outputs) == 1 else f"y_{split} '{task.name}'"
+                task.check(where, targets)
+
+
+def build_task(
+    kind: str | None,
+    metric: str | None,
+    model: Any,
+    dataset: Dataset,
+    beside: Path,
+    *,
+    direction: str | None = None,
+) -> Task:
+    """Decide how a model is trained and scored.
+
+    Args:
+        kind: ``classification``, ``regression``, or ``None`` to tell it, output by output, from the last activation
+            and the targets.
+        metric: ``accuracy``, ``f1_macro``, ``mae``, ``rmse``, ``r2``, or a function of the user's own as
+            ``module:function``, called with targets and outputs (lists of them where there are several outputs).
+            ``None`` takes accuracy or mae. Over several outputs, the mean counts.
+        model: The working copy.
+        dataset: Its data.
+        beside: Folder that a function is resolved in.
+        direction: ``maximize`` or ``minimize``, for a function; ``None`` takes its attribute ``direction``, else
+            ``maximize``.
+
+    Raises:
+        ConfigurationError: An unknown kind, metric or direction, or ones that do not go together.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ConfigurationError(f"Unknown task '{kind}'; known are {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+    ports = signature_of(model).outputs
+    outputs = tuple(
+        output_task(port.name, tensor, targets, kind)
+        for port, tensor, targets in zip(ports, model.outputs, dataset.train.targets, strict=True)
+    )
+    if metric is not None and is_function_reference(metric):
+        return _task_of_function(metric, beside, direction, outputs)
+    if direction is not None:
+        raise ConfigurationError(f"`direction` is for a metric of your own; {metric or 'the default one'} has its own.")
+    kinds = sorted({output.kind for output in outputs})
+    if len(kinds) > 1:
+        raise ConfigurationError(
+            "The outputs must share one task, got both classification and regression; "
+            "set `task`, or give a metric of your own as module:function."
+        )
+    name = metric or _DEFAULT_METRIC[kinds[0]]
+    score = _score_called(name, kinds[0])
+    return Task(Objective(name=name, direction=score.direction), outputs, _mean_over_outputs(score, outputs))
+
+
+def _score_called(name: str, kind: str) -> Score:
+    fitting = [known for known, score in SCORES.items() if score.kind == kind]
+    if name not in fitting:
+        raise ConfigurationError(
+            f"The metric of a {kind} task must be {', '.join(fitting)} or module:function, got '{name}'."
+            f"{nearest(name, fitting)}"
+        )
+    return SCORES[name]
+
+
+def _mean_over_outputs(score: Score, tasks: tuple[OutputTask, ...]) -> Callable[[Any, Any], float]:
+    def metric(targets: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> float:
+        scores = [
+            score.function(task.truth(target), task.prediction(output))
+            for task, target, output in zip(tasks, targets, outputs, strict=True)
+        ]
+        return float(np.mean(scores))
+
+    return metric
+
+
+def _task_of_function(reference: str, beside: Path, direction: str | None, outputs: tuple[OutputTask, ...]) -> Task:
+    function = resolve_function(reference, beside)
+    name = reference.rpartition(":")[2]
+    if name in FILE_OBJECTIVES:
+        raise ConfigurationError(f"The metric '{reference}' must not be called {name}, which the file is measured by.")
+    wanted = direction or getattr(function, "direction", None) or Direction.MAXIMIZE
+    if wanted not in list(Direction):
+        raise ConfigurationError(f"`direction` must be maximize or minimize, got {wanted!r} (metric '{reference}').")
+
+    def metric(targets: Sequence[NDArray[Any]], predicted: Sequence[NDArray[Any]]) -> Any:
+        several = len(outputs) > 1
+        try:
+            return function(list(targets), list(predicted)) if several else function(targets[0], predicted[0])
+        except Exception as error:  # whatever the user's function raises
+            reason = str(error).splitlines()[0] if str(error) else ""
+            raise MeasurementFailed(f"Metric '{reference}' failed: {type(error).__name__}: {reason}") from error
+
+    return Task(Objective(name=name, direction=Direction(wanted)), outputs, metric)
+
+
+def _loss(task: OutputTask, metric: str) -> Any:
+    if task.kind == "regression":
+        return keras.losses.MeanAbsoluteError() if metric == "mae" else keras.losses.MeanSquaredError()
+    if task.coding == "labels":
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=not task.gives_probabilities)
+    if task.coding == "one_hot" and task.activation != "sigmoid":
+        return keras.losses.CategoricalCrossentropy(from_logits=not task.gives_probabilities)
+    return keras.losses.BinaryCrossentropy(from_logits=not task.gives_probabilities)

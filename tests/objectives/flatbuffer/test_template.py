@@ -1,0 +1,207 @@
+"""Weights written into a converted file, against a fresh conversion."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def keras():
+    from paretune.objectives.keras_door import keras
+
+    return keras
+
+
+def outputs(file, model, inputs):
+    from paretune.objectives.flatbuffer.conversion import signature_names
+    from paretune.objectives.measure.interpreter import TfliteRunner
+
+    names = signature_names(model)
+    return TfliteRunner(file, names.inputs, names.outputs).predict(inputs)
+
+
+def models(keras, sequence_of):
+    """Return an architecture by name, each with the fold, slice or transposition that it is there for."""
+    layers = keras.layers
+
+    def relu():
+        return [layers.BatchNormalization(), layers.ReLU()]
+
+    def head():
+        return [layers.Flatten(), layers.Dense(3, name="head")]
+
+    return {
+        "conv": lambda: sequence_of((6, 6, 3), layers.Conv2D(4, 3, name="main"), *relu(), *head()),
+        "conv_without_bias": lambda: sequence_of(
+            (6, 6, 3), layers.Conv2D(4, 3, use_bias=False, name="main"), *relu(), *head()
+        ),
+        "norm_first": lambda: sequence_of(
+            (6, 6, 3), layers.BatchNormalization(), layers.Conv2D(4, 3, name="main"), *head()
+        ),
+        "dense": lambda: sequence_of((9,), layers.Dense(8, name="main"), *relu(), *head()),
+        "dense_between_norms": lambda: sequence_of(
+            (9,), layers.Dense(8, "relu"), layers.BatchNormalization(), layers.Dense(5, name="main"), *relu(), *head()
+        ),
+        "depthwise": lambda: sequence_of(
+            (6, 6, 3), layers.DepthwiseConv2D(3, depth_multiplier=2, name="main"), *relu(), *head()
+        ),
+        "separable": lambda: sequence_of((6, 6, 3), layers.SeparableConv2D(4, 3, name="main"), *relu(), *head()),
+        "conv1d": lambda: sequence_of((9, 3), layers.Conv1D(4, 3, name="main"), *relu(), *head()),
+        "transposed": lambda: sequence_of(
+            (5, 5, 3), layers.Conv2DTranspose(4, 3, strides=2, name="main"), *relu(), *head()
+        ),
+        "lstm": lambda: sequence_of((5, 4), layers.LSTM(6, name="main"), *head()),
+        "gru": lambda: sequence_of((5, 4), layers.GRU(6, name="main"), *head()),
+        "embedding": lambda: sequence_of(
+            (5,), layers.Embedding(9, 4, name="main"), layers.GlobalAveragePooling1D(), *head()
+        ),
+        "layer_norm": lambda: sequence_of((9,), layers.Dense(8, name="main"), layers.LayerNormalization(), *head()),
+        "rescaled": lambda: sequence_of((9,), layers.Rescaling(1 / 255), layers.Dense(8, name="main"), *head()),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv",
+        "conv_without_bias",
+        "norm_first",
+        "dense",
+        "dense_between_norms",
+        "depthwise",
+        "separable",
+        "conv1d",
+        "transposed",
+        "lstm",
+        "gru",
+        "embedding",
+        "layer_norm",
+        "rescaled",
+    ],
+)
+def test_filled_file_equals_a_fresh_conversion(name, keras, sequence_of, randomised, inputs_of):
+    from paretune.objectives.flatbuffer.conversion import convert
+    from paretune.objectives.flatbuffer.template import build_template
+
+    model = models(keras, sequence_of)[name]()
+    before = [weight.copy() for weight in model.get_weights()]
+    template = build_template(model)
+    assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
+    assert template.unmatched == ()
+    assert {"main", "head"} <= set(template.places)
+
+    randomised(model, seed=11)
+    inputs = inputs_of(model, samples=3)
+    filled = outputs(template.fill(model), model, inputs)
+    fresh = outputs(convert(model), model, inputs)
+    for one, other in zip(filled, fresh, strict=True):
+        assert np.abs(one - other).max() <= 1e-6 * np.abs(other).max()
+    expected = model(inputs[0], training=False).numpy()
+    assert np.abs(filled[0] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def two_headed(keras, randomised):
+    left, right = keras.Input((8,), name="left"), keras.Input((6,), name="right side")
+    hidden = keras.layers.Dense(4, activation="relu", name="a")(left)
+    joined = keras.layers.Add()([hidden, keras.layers.Dense(4, name="b")(right)])
+    late = keras.layers.Dense(3, name="late")(joined)
+    early = keras.layers.Dense(2, activation="softmax", name="early")(hidden)
+    return randomised(keras.Model([right, left], [late, early]), seed=5)
+
+
+def test_inputs_and_outputs_are_addressed_in_keras_order_also_after_quantization(keras, randomised, inputs_of):
+    from paretune.objectives.flatbuffer.formats import quantize_file
+    from paretune.objectives.flatbuffer.graph import read_graph
+    from paretune.objectives.flatbuffer.template import build_template
+    from paretune.spaces.policy import Quantization
+
+    model = two_headed(keras, randomised)
+    template = build_template(model)
+    assert template.input_names == ("right_side", "left")
+    assert template.output_names == ("output_0", "output_1")
+    inputs = inputs_of(model)
+    expected = [output.numpy() for output in model(inputs, training=False)]
+    file = template.fill(model)
+    graph = read_graph(file)
+    raw = [graph.tensors[0][number].shape[-1] for number in graph.inputs]
+    assert raw == [8, 6], "the file's own order is the reverse of Keras'; if not, this test proves nothing"
+    for exported in (file, quantize_file(template, file, dict.fromkeys("ab", Quantization.INT8), inputs)):
+        for found, wanted in zip(outputs(exported, model, inputs), expected, strict=True):
+            assert found.shape == wanted.shape
+            assert np.abs(found - wanted).max() <= 0.05 * np.abs(wanted).max()
+
+
+def test_constants_without_an_expression_are_named_and_converted_anew(keras, sequence_of, randomised, inputs_of):
+    from paretune.objectives.flatbuffer.template import build_template
+    from paretune.objectives.keras_door import tf
+
+    @keras.utils.register_keras_serializable("test")
+    class SquaredGain(keras.layers.Layer):
+        def build(self, shape):
+            self.gain = self.add_weight("gain", (int(shape[-1]),))
+
+        def call(self, inputs):
+            return inputs * tf.square(self.gain)
+
+    model = sequence_of((9,), keras.layers.Dense(8, "relu", name="main"), SquaredGain(), keras.layers.Dense(3, name="d"))
+    template = build_template(model)
+    assert len(template.unmatched) == 1
+    assert {place.tensor for place in template.places["d"]} == set(template.unmatched)
+
+    randomised(model, seed=11)
+    inputs = inputs_of(model, samples=3)
+    expected = model(inputs[0], training=False).numpy()
+    found = outputs(template.fill(model), model, inputs)[0]
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_statistics_of_the_data_stay_in_the_file_and_others_are_noticed(keras, sequence_of, inputs_of):
+    from paretune.objectives.flatbuffer.template import build_template
+
+    def normalised(mean):
+        return [keras.layers.Normalization(mean=[mean] * 9, variance=[2.0] * 9, name="n"), keras.layers.Dense(4, name="d")]
+
+    model, other = sequence_of((9,), *normalised(1.0)), sequence_of((9,), *normalised(5.0))
+    template = build_template(model)
+    inputs = inputs_of(model, samples=3)
+    for each in (model, other):
+        expected = each(inputs[0], training=False).numpy()
+        assert np.allclose(outputs(template.fill(each), each, inputs)[0], expected, atol=1e-5)
+
+
+def test_template_is_the_same_whatever_was_built_before_and_survives_pickling(keras, sequence_of):
+    from paretune.objectives.flatbuffer.template import build_template
+
+    def attention():
+        tokens = keras.Input((4, 6), name="tokens")
+        mixed = keras.layers.MultiHeadAttention(2, 3, name="attention")(tokens, tokens)
+        return keras.Model(tokens, keras.layers.Dense(2, name="head")(mixed))
+
+    first = build_template(attention())
+    second = build_template(attention())
+    assert first == second
+    assert pickle.loads(pickle.dumps(first)) == first  # noqa: S301  # our own bytes
+
+
+def test_filling_with_another_architecture_is_an_error(keras, sequence_of):
+    from paretune.objectives.flatbuffer.template import build_template
+
+    template = build_template(sequence_of((9,), keras.layers.Dense(4, name="d")))
+    with pytest.raises(ValueError, match="must have the layers and shapes"):
+        template.fill(sequence_of((9,), keras.layers.Dense(5, name="d")))
+
+
+def test_masks_leave_no_negative_zeros(keras, sequence_of):
+    from paretune.objectives.flatbuffer.graph import read_graph
+    from paretune.objectives.flatbuffer.template import build_template
+
+    model = sequence_of((9,), keras.layers.Dense(4, name="d"))
+    kernel, bias = model.get_layer("d").get_weights()
+    model.get_layer("d").set_weights([kernel * 0 * np.sign(kernel), bias])
+    template = build_template(model)
+    graph = read_graph(template.fill(model))
+    stored = graph.stored(graph.by_name()[template.places["d"][0].tensor])
+    assert not np.signbit(stored).any()
