@@ -28,7 +28,6 @@ from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.task import build_task
 from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy, Quantization
@@ -64,11 +63,16 @@ class KerasEvaluator:
         self._exportable = fresh_copy(self._model, self._weights)
         self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
         self._baseline_file = self._template.fill(self._model)
-        self._layers = self._examine()
+        refused = refused_formats(self._template, self._baseline_file, self._calibration)
+        self._layers = examine(self._model, refused)
+        self._description = self._describe()
         self._latencies: dict[tuple[Quantization, ...], Latency] = {}
 
     def describe(self) -> ModelDescription:
         """Return what is known about the model without training anything."""
+        return self._description
+
+    def _describe(self) -> ModelDescription:
         metric = self._task.objective
         return ModelDescription(
             architecture=self._prepared.digest,
@@ -87,7 +91,9 @@ class KerasEvaluator:
     def baseline(self) -> Measurement:
         """Convert and measure the uncompressed float32 model, like any trial."""
         untouched = Policy(())
-        return self._measure(self._baseline_file, self._weights, untouched, seconds={}, training_steps=0)
+        measurement = self._measure(self._baseline_file, self._weights, untouched, seconds={}, training_steps=0)
+        # Against itself the ratio is 1 by definition; what was measured stays in the details and shows the noise.
+        return replace(measurement, values={**measurement.values, "latency_ratio": 1.0})
 
     def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
         """Train, export and measure one candidate on the validation split.
@@ -125,7 +131,12 @@ class KerasEvaluator:
             model, self._template.input_names, self._template.output_names, threads=self._settings.threads
         )
         score = self._task.score(samples.targets, runner.predict(samples.inputs))
-        return {self._task.objective.name: score, **file_sizes(model)}
+        return {
+            self._task.objective.name: score,
+            **file_sizes(model),
+            "macs": float(model_macs(self._model)),
+            "parameters": float(count_parameters(self._model)),
+        }
 
     def _measure(
         self,
@@ -137,20 +148,17 @@ class KerasEvaluator:
         training_steps: int,
     ) -> Measurement:
         started = time.monotonic()
-        values = dict(self.remeasure(exported, Split.VALIDATION))
+        values = self.remeasure(exported, Split.VALIDATION)
         latency = self._latency(exported, policy)
         arrays = [array for layer in weights.values() for array in layer]
-        values |= {
-            "latency_ratio": latency.ratio,
-            "macs": float(model_macs(self._model)),
-            "parameters": float(count_parameters(self._model)),
-            "nonzero_parameters": float(sum(np.count_nonzero(array) for array in arrays)),
-        }
         return Measurement(
-            values=values,
+            values={**values, "latency_ratio": latency.ratio},
             training_steps=training_steps,
             seconds={**seconds, "measure": time.monotonic() - started},
-            details={"latency": asdict(latency)},
+            details={
+                "latency": asdict(latency),
+                "nonzero_parameters": sum(int(np.count_nonzero(array)) for array in arrays),
+            },
             artifacts={"model.tflite": exported, "weights.npz": _pack(weights)},
         )
 
@@ -178,9 +186,6 @@ class KerasEvaluator:
         self._exportable(batch[0] if len(batch) == 1 else batch, training=True)
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-
-    def _examine(self) -> tuple[LayerSpec, ...]:
-        return examine(self._model, refused_formats(self._template, self._baseline_file, self._calibration))
 
     def _fingerprint(self) -> dict[str, str]:
         beside = Path(self._settings.beside)

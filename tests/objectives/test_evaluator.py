@@ -1,0 +1,121 @@
+"""The whole way of a trial on a real model: train, export, read back, measure."""
+
+from pathlib import Path
+
+import pytest
+
+from paretune.objectives.evaluator import build_evaluator
+from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.errors import ModelRefused
+from paretune.spaces.evaluator import Split
+from paretune.spaces.policy import LayerPolicy, Quantization
+from paretune.spaces.recipe import Limit, Rung
+from tests.contracts.evaluator import EvaluatorContract, candidate_of, untouched_policy
+
+pytestmark = pytest.mark.tensorflow
+
+EXPERIMENT = """
+from pathlib import Path
+
+import numpy as np
+import tf_keras as keras
+
+
+def model():
+    with Path(__file__).with_name("calls.txt").open("a") as calls:
+        calls.write("called\\n")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU(name="relu")(x)
+    x = keras.layers.Conv2D(8, 3, name="conv2")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = data()
+    model.fit(x, y, epochs=3, verbose=0)
+    return model
+
+
+def data():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 200)
+    images = generator.normal(0, 0.3, (200, 8, 8, 1)).astype(np.float32)
+    images[np.arange(200), labels * 2] += 1
+    return images, labels
+"""
+
+
+def settings_in(folder: Path) -> EvaluatorSettings:
+    (folder / "stripes.py").write_text(EXPERIMENT)
+    return EvaluatorSettings(
+        model="stripes:model", data="stripes:data", beside=str(folder), cache_folder=str(folder / "cache")
+    )
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return settings_in(tmp_path_factory.mktemp("experiment"))
+
+
+@pytest.fixture(scope="module")
+def keras_evaluator(settings):
+    return build_evaluator(settings)
+
+
+class TestKerasEvaluator(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self, keras_evaluator):
+        return keras_evaluator
+
+
+def test_a_function_that_trains_its_model_is_called_once_for_all_processes(settings, keras_evaluator):
+    again = build_evaluator(settings)
+    assert again.describe().architecture == keras_evaluator.describe().architecture
+    assert (Path(settings.beside) / "calls.txt").read_text().count("called") == 1
+
+
+def test_a_broken_cache_entry_is_a_miss(tmp_path):
+    settings = settings_in(tmp_path)
+    first = build_evaluator(settings).describe()
+    (entry,) = (tmp_path / "cache" / "models").glob("*.zip")
+    entry.write_bytes(entry.read_bytes()[:-200])
+    assert build_evaluator(settings).describe().architecture == first.architecture
+    assert (tmp_path / "calls.txt").read_text().count("called") == 2
+
+
+def test_the_fingerprint_tells_other_data_apart(tmp_path, keras_evaluator):
+    settings = settings_in(tmp_path)
+    changed = EXPERIMENT.replace("normal(0, 0.3", "normal(0, 0.31")
+    (tmp_path / "stripes.py").write_text(changed)
+    before, after = keras_evaluator.describe().fingerprint, build_evaluator(settings).describe().fingerprint
+    assert before["data"] != after["data"]
+
+
+def test_leaving_every_layer_alone_gives_the_baseline_file(keras_evaluator):
+    description = keras_evaluator.describe()
+    candidate = candidate_of(keras_evaluator, LayerPolicy())
+    assert candidate.policy == untouched_policy(description.layers)
+    measurement = keras_evaluator.evaluate(candidate, Rung.FULL, Limit())
+    assert measurement.artifacts["model.tflite"] == keras_evaluator.baseline().artifacts["model.tflite"]
+
+
+def test_the_test_split_is_measured_on_request_only(keras_evaluator):
+    baseline = keras_evaluator.baseline()
+    on_test = keras_evaluator.remeasure(baseline.artifacts["model.tflite"], Split.TEST)
+    assert set(on_test) == set(baseline.values) - {"latency_ratio"}
+
+
+def test_files_of_equal_formats_share_one_measured_latency(keras_evaluator):
+    pruned = candidate_of(keras_evaluator, LayerPolicy(sparsity=0.5, quantization=Quantization.INT8))
+    dense = candidate_of(keras_evaluator, LayerPolicy(quantization=Quantization.INT8))
+    first, second = (keras_evaluator.evaluate(each, Rung.PROXY, Limit()) for each in (pruned, dense))
+    assert first.values["latency_ratio"] == second.values["latency_ratio"]
+
+
+def test_a_model_that_does_not_exist_is_refused_in_one_line(tmp_path):
+    settings = EvaluatorSettings(model="nothing.keras", data="stripes:data", beside=str(tmp_path))
+    with pytest.raises(ModelRefused, match=r"nothing\.keras") as caught:
+        build_evaluator(settings)
+    assert "\n" not in str(caught.value)
