@@ -97,8 +97,8 @@ def diabetes_mlp() -> Any:
     model = keras.Model(findings, progress, name="diabetes_mlp")
 
     data = diabetes_data()
-    x_train, y_train = _shuffled_copies(data["x_train"], data["y_train"], copies=60)
-    return _train(model, x_train, y_train, loss="mean_absolute_error", learning_rate=5e-3)
+    x_train, y_train = _shuffled_copies(data["x_train"], data["y_train"], copies=30)
+    return _train(model, x_train, y_train, loss="mean_absolute_error", learning_rate=3e-3, weight_decay=1.0)
 
 
 def _residual_block(x: Any, filters: int, stride: int, name: str) -> Any:

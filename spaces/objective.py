@@ -1,5 +1,6 @@
 """Objectives, and constraints on them."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,8 +88,13 @@ class Constraint:
             raise ConfigurationError(f"The ratio of '{self.objective}' must be above 0, got {self.value!r}x.")
 
     def violation(self, value: float, *, baseline: float, direction: Direction) -> float:
-        """Return by how much ``value`` breaks the bound, in the objective's unit; 0 or less is feasible."""
+        """Return by how much ``value`` breaks the bound, in the objective's unit; 0 or less is feasible.
+
+        A value that equals the bound but for rounding keeps it: 0.52 - 0.05 is a hair above 0.47 in floating point.
+        """
         bound, is_upper = self.absolute(baseline=baseline, direction=direction)
+        if math.isclose(value, bound, rel_tol=1e-9):
+            return 0.0
         return value - bound if is_upper else bound - value
 
     def absolute(self, *, baseline: float, direction: Direction) -> tuple[float, bool]:

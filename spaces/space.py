@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
@@ -129,13 +129,17 @@ class Space:
 
     def choice_of(self, policy: Policy) -> dict[str, int] | None:
         """Return the indices that give ``policy``, or ``None`` when the choices cannot express it."""
+        specs = {spec.name: spec for spec in self.layers}
         choice: dict[str, int] = {}
         for parameter in self.parameters:
-            wanted = getattr(policy[parameter.layers[0]], parameter.knob)
+            # Compared in normal form: a count of clusters that means none there is the choice that was spelled so.
             candidates = [
                 index
                 for index, value in enumerate(parameter.choices)
-                if value == wanted or self._same_zeros(parameter, value, wanted)
+                if all(
+                    specs[layer].normal_form(replace(policy[layer], **{parameter.knob: value})) == policy[layer]
+                    for layer in parameter.layers
+                )
             ]
             if not candidates:
                 return None
@@ -174,12 +178,6 @@ class Space:
 
     def _normal(self, policies: Mapping[str, LayerPolicy]) -> Policy:
         return Policy(tuple((spec.name, spec.normal_form(policies[spec.name])) for spec in self.layers))
-
-    def _same_zeros(self, parameter: Parameter, value: Any, wanted: Any) -> bool:
-        if parameter.knob != "sparsity":
-            return False
-        spec = next(spec for spec in self.layers if spec.name == parameter.layers[0])
-        return spec.zeros(value) == spec.zeros(wanted)
 
 
 def build_space(layers: Sequence[LayerSpec], settings: SpaceSettings) -> Space:

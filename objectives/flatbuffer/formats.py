@@ -9,7 +9,7 @@ from paretune.objectives.flatbuffer.graph import read_graph
 from paretune.objectives.flatbuffer.places import KernelPlace
 from paretune.objectives.flatbuffer.recipes import apply_recipe, make_recipe
 from paretune.objectives.flatbuffer.storage import store_kernels
-from paretune.objectives.flatbuffer.stored import file_format, is_stored_as, stored_format
+from paretune.objectives.flatbuffer.stored import file_format, is_stored_as, kernel_tensor, stored_format
 from paretune.objectives.flatbuffer.template import FloatTemplate
 from paretune.objectives.flatbuffer.zero_channels import mend_lost_biases
 from paretune.spaces.errors import Infeasible
@@ -65,7 +65,10 @@ def quantize_with_ranges(
     if not asked:
         return float_file
     places = {layer: template.places[layer] for layer in asked}
-    recipe = make_recipe(read_graph(float_file), places, asked)
+    graph = read_graph(float_file)
+    for place in (place for own in places.values() for place in own):
+        kernel_tensor(graph, place)  # a conversion of its own, where the template cannot be filled, may lack one
+    recipe = make_recipe(graph, places, asked)
     file = float_file
     if recipe:
         static = any(rule.config.activation_tensor_config is not None for rule in recipe)
@@ -86,3 +89,8 @@ def _check(file: bytes, places: Mapping[str, Sequence[KernelPlace]], asked: Mapp
             stored = stored_format(graph, place)
             if not is_stored_as(asked[layer], stored, place):
                 raise Infeasible(f"Layer '{layer}' cannot be stored as {asked[layer]}: it comes out as {stored}.")
+            if (
+                asked[layer] is Quantization.FLOAT16
+                and not np.isfinite(graph.stored(kernel_tensor(graph, place))).all()
+            ):
+                raise Infeasible(f"Layer '{layer}' cannot be stored as float16: it has weights beyond 65504.")

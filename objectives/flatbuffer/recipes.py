@@ -125,7 +125,10 @@ def apply_recipe(float_file: bytes, recipe: Recipe, ranges: Ranges) -> bytes:
         for rule, scopes in recipe.items():
             regex = "^(?:" + "|".join(re.escape(scope) for scope in scopes) + ")$"
             tool.update_quantization_recipe(regex, rule.operator, rule.config, rule.algorithm)
-        with quiet():  # the tool opens an interpreter to check the names of calibrated tensors
+        with (
+            quiet(),
+            np.errstate(over="ignore"),
+        ):  # the tool opens an interpreter to check the names of calibrated tensors
             result = tool.quantize(calibrated or None, enable_progress_bar=False, enable_progress_report=False)
     except (RuntimeError, ValueError) as error:
         raise Infeasible(f"The file cannot be quantized: {str(error).splitlines()[0]}") from error

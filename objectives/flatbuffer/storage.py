@@ -53,7 +53,8 @@ def _store_half(model: Any, subgraph: Any, number: int) -> None:
     full.shape, full.type, full.buffer = half.shape, schema.TensorType.FLOAT32, 0
     full.name = half.name + b"_dequant"
     full.hasRank = half.hasRank
-    half.buffer = _add_buffer(model, _values(model, half).astype(np.float16))
+    with np.errstate(over="ignore"):
+        half.buffer = _add_buffer(model, _values(model, half).astype(np.float16))
     half.type = schema.TensorType.FLOAT16
     subgraph.tensors.append(full)
     copy = len(subgraph.tensors) - 1

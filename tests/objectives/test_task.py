@@ -45,7 +45,9 @@ def test_classes_are_scored_and_trained_alike_from_logits_and_probabilities_spar
     assert task.objective.direction is Direction.MAXIMIZE
 
 
-@pytest.mark.parametrize(("activation", "output"), [(None, [[-1], [2], [-3], [-1]]), ("sigmoid", [[0], [1], [0], [0]])])
+@pytest.mark.parametrize(
+    ("activation", "output"), [(None, [[-1], [0.2], [-3], [-1]]), ("sigmoid", [[0], [1], [0], [0]])]
+)
 def test_one_unit_is_scored_at_the_middle_of_its_range(activation, output):
     task = task_of(model_with(1, activation), YES_NO)
     assert (task.objective.name, task.score([YES_NO], [np.array(output)])) == ("accuracy", 0.75)

@@ -32,7 +32,7 @@ def randomised() -> Callable[..., Any]:
 def with_random_weights(model: Any, seed: int) -> Any:
     """Give a model weights unlike those of any fresh one, and return it."""
     generator = np.random.default_rng(seed)
-    for variable in model.weights:
+    for variable in model.trainable_weights + [each for each in model.weights if "moving_" in each.name]:
         low = -0.5 if len(variable.shape) > 1 else 0.2
         variable.assign(generator.uniform(low, low + 1, variable.shape))
     return model

@@ -1,0 +1,32 @@
+"""``paretune doctor``: what each knob may do to each layer, and why not."""
+
+from pathlib import Path
+
+import click
+
+from paretune.experiments.commands.options import experiment_argument, format_option, print_json, say, trust_option
+
+
+@click.command("doctor")
+@experiment_argument
+@trust_option
+@format_option
+def command(experiment: Path, trust_model: bool, format_: str) -> None:
+    """Show which knobs apply to each layer of the model, and why not."""
+    from paretune.experiments.config import read_experiment
+    from paretune.experiments.diagnosis import diagnosis_document
+    from paretune.experiments.one_worker import one_worker
+    from paretune.experiments.tables import layers_table, print_table, refusal_lines
+
+    say("loading the model and the data")
+    with one_worker(read_experiment(experiment), trust_model=trust_model) as pool:
+        description = pool.describe()
+    if format_ == "json":
+        print_json(diagnosis_document(description))
+        return
+    print_table(layers_table(description.layers))
+    for title, lines in (("Why not:", refusal_lines(description.layers)), ("Good to know:", description.rewrites)):
+        if lines:
+            click.echo(f"\n{title}")
+        for line in lines:
+            click.echo(f"- {line}")

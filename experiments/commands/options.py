@@ -1,0 +1,40 @@
+"""Options and arguments that several commands share."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.objective import read_quantity
+
+experiment_argument = click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml")
+run_argument = click.argument("run", metavar="RUN")
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+trust_option = click.option("--trust-model", is_flag=True, help="Let code inside the model file run.")
+
+
+def read_bytes(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read an option such as ``60kB`` (60,000), as click's callback."""
+    try:
+        return None if value is None else read_quantity(value)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def print_json(document: Any) -> None:
+    """Print plain data on stdout."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def say(message: str) -> None:
+    """Print one line about what is going on, on stderr."""
+    click.echo(message, err=True)

@@ -1,0 +1,33 @@
+"""What the doctor found, as plain data."""
+
+from typing import Any
+
+from paretune.spaces.evaluator import ModelDescription
+
+
+def diagnosis_document(description: ModelDescription) -> dict[str, Any]:
+    """Return layers, what knobs apply to them and why not, and what was done to the working copy."""
+    return {
+        "architecture": description.architecture,
+        "layers": [
+            {
+                "name": spec.name,
+                "kind": spec.kind,
+                "weight_shape": list(spec.weight_shape),
+                "weights": spec.weights,
+                "distinct": spec.distinct,
+                "macs": spec.macs,
+                "sparsity": spec.prunable,
+                "clusters": spec.clusterable,
+                "quantization": [str(mode) for mode in spec.quantizations],
+                "refusals": dict(spec.refusals),
+            }
+            for spec in description.layers
+        ],
+        "notes": list(description.rewrites),
+        "objectives": {
+            item.name: {"direction": str(item.direction), "unit": item.unit} for item in description.objectives.values()
+        },
+        "samples": dict(description.samples),
+        "machine": dict(description.machine),
+    }

@@ -1,0 +1,59 @@
+"""The front as a picture; the only module that draws."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from paretune.experiments.files import write_atomically
+from paretune.search.front import Front, values_of
+from paretune.spaces.trial import Trial
+
+
+def front_picture(front: Front, metric: str) -> bytes:
+    """Return a PNG of the front: deflated size (log scale) against the task's metric.
+
+    The knee is a star, the baseline a square; points are labelled with their trial numbers.
+    """
+    # An Agg canvas of its own: pyplot would keep global state, and may look for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    others = [point.trial for point in front.points if not point.knee]
+    knee = [point.trial for point in front.points if point.knee]
+    baseline = [front.baseline] if front.baseline is not None and front.baseline.measurement is not None else []
+    axes.step(*_columns(front.trials, metric), where="post", color="0.75", linewidth=1, zorder=1)
+    axes.scatter(*_columns(others, metric), label="front", color="tab:blue", zorder=2)
+    axes.scatter(*_columns(knee, metric), label="knee", marker="*", s=220, color="tab:orange", zorder=3)
+    axes.scatter(*_columns(baseline, metric), label="baseline", marker="s", color="black", zorder=2)
+    for trial in front.trials:
+        at = (values_of(trial)["size_bytes"] / 1000, values_of(trial)[metric])
+        axes.annotate(str(trial.number), at, textcoords="offset points", xytext=(4, 5), fontsize=7)
+    axes.set_xscale("log")
+    for axis_part in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_part("{x:g}")  # 20 rather than 2 x 10^1
+    axes.set_xlabel("size (kB, deflated)")
+    axes.set_ylabel(f"{metric} (validation)")
+    axes.grid(visible=True, which="both", color="0.92")
+    axes.legend(loc="best")
+    buffer = io.BytesIO()
+    canvas.print_png(buffer)
+    return buffer.getvalue()
+
+
+def save_picture(folder: Path, front: Front, metric: str) -> Path:
+    """Write the picture into a run's folder as ``front.png``, and return its path.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    path = folder / "front.png"
+    write_atomically(path, front_picture(front, metric))
+    return path
+
+
+def _columns(trials: Sequence[Trial], metric: str) -> tuple[list[float], list[float]]:
+    values = [values_of(trial) for trial in trials]
+    return [row["size_bytes"] / 1000 for row in values], [row[metric] for row in values]

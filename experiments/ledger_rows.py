@@ -1,0 +1,163 @@
+"""The tables of a run's ledger, and how trials become rows and rows become trials."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+)
+
+from paretune.spaces.evaluator import Split
+from paretune.spaces.measurement import Measurement, read_fidelity
+from paretune.spaces.policy import LayerPolicy, Policy, read_knob
+from paretune.spaces.recipe import Candidate, Rung, read_recipe
+from paretune.spaces.trial import Trial, TrialState
+
+#: Raised whenever a table changes its meaning.
+SCHEMA_VERSION = 1
+
+METADATA = MetaData()
+
+#: What is known about the run as a whole, one JSON value by key.
+RUN = Table(
+    "run",
+    METADATA,
+    Column("key", String, primary_key=True),
+    Column("value", JSON, nullable=False),
+)
+
+#: One row per trial. What was measured stands in MEASUREMENTS; ``cost`` and the rest belong to the trial itself.
+TRIALS = Table(
+    "trials",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", String, nullable=False),
+    Column("rung", String, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("architecture", String, nullable=False),
+    Column("policy", JSON, nullable=False),
+    Column("policy_digest", String, nullable=False, index=True),
+    Column("recipe", JSON, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("training_steps", Integer, nullable=False),
+    Column("seconds", JSON, nullable=False),
+    Column("fidelity", JSON, nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("ended", Float, nullable=False),
+    CheckConstraint("number >= 0"),
+)
+
+#: Append-only: what a trial's file measured, by kind (``validation``, ``test``); later rows add to earlier ones.
+MEASUREMENTS = Table(
+    "measurements",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("trial", ForeignKey(TRIALS.c.number), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("measured", JSON, nullable=False),
+    Column("time", Float, nullable=False),
+    Index("measurements_of_trial", "trial", "kind"),
+)
+
+
+def row_of_proposal(
+    number: int,
+    *,
+    candidate: Candidate,
+    rung: Rung,
+    origin: str,
+    parameters: Mapping[str, int],
+    state: TrialState,
+    reason: str,
+    started: float,
+) -> dict[str, Any]:
+    """Return the row of a trial of which nothing has been measured yet."""
+    return {
+        "number": number,
+        "state": str(state),
+        "rung": str(rung),
+        "origin": origin,
+        "architecture": candidate.architecture,
+        "policy": candidate.policy.to_document()["layers"],
+        "policy_digest": candidate.policy.digest,
+        "recipe": candidate.recipe.to_document(),
+        "seed": candidate.seed,
+        "parameters": dict(parameters),
+        "reason": reason,
+        "training_steps": 0,
+        "seconds": {},
+        "fidelity": [],
+        "details": {},
+        "started": started,
+        "ended": 0.0,
+    }
+
+
+def columns_of_ending(trial: Trial) -> dict[str, Any]:
+    """Return what changes in a row when its trial ends, apart from the values measured."""
+    columns: dict[str, Any] = {"state": str(trial.state), "reason": trial.reason, "ended": trial.ended}
+    measurement = trial.measurement
+    if measurement is not None:
+        columns |= {
+            "training_steps": measurement.training_steps,
+            "seconds": dict(measurement.seconds),
+            "fidelity": measurement.fidelity.to_document(),
+            "details": dict(measurement.details),
+        }
+    return columns
+
+
+def trial_of(row: RowMapping, measured: Sequence[RowMapping]) -> Trial:
+    """Return the trial of a row and its measurements, oldest first."""
+    values: dict[str, dict[str, float]] = {}
+    for entry in measured:
+        values.setdefault(entry["kind"], {}).update(entry["measured"])
+    measurement = None
+    if str(Split.VALIDATION) in values:
+        measurement = Measurement(
+            values=values[Split.VALIDATION],
+            training_steps=row["training_steps"],
+            seconds=row["seconds"],
+            fidelity=read_fidelity(row["fidelity"]),
+            details=row["details"],
+        )
+    return Trial(
+        number=row["number"],
+        candidate=Candidate(
+            architecture=row["architecture"],
+            recipe=read_recipe(row["recipe"]),
+            policy=_policy(row["policy"]),
+            seed=row["seed"],
+        ),
+        rung=Rung(row["rung"]),
+        state=TrialState(row["state"]),
+        origin=row["origin"],
+        parameters=row["parameters"],
+        reason=row["reason"],
+        measurement=measurement,
+        test_values=values.get(Split.TEST, {}),
+        started=row["started"],
+        ended=row["ended"],
+    )
+
+
+def _policy(layers: Mapping[str, Mapping[str, Any]]) -> Policy:
+    return Policy(
+        tuple(
+            (name, LayerPolicy(**{knob: read_knob(knob, value) for knob, value in knobs.items()}))
+            for name, knobs in layers.items()
+        )
+    )

@@ -1,0 +1,96 @@
+"""One session of a search at the terminal: signals, progress, tracking around it."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paretune.experiments.config import Experiment
+from paretune.experiments.progress import SearchProgress
+from paretune.experiments.run import Run
+from paretune.experiments.run_folder import RunFolder
+from paretune.experiments.searching import PreparedRun, finished_run, prepare_run, search_run
+from paretune.experiments.stopping import StopWish, stop_signals
+from paretune.experiments.tracking import Ending, Tracker
+from paretune.experiments.wording import budget_text
+from paretune.experiments.worker_handle import EvaluatorFactory
+from paretune.experiments.workers import build_keras_evaluator
+from paretune.search.events import SearchOutcome
+from paretune.search.front import Front
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnd:
+    """What a session has come to.
+
+    Attributes:
+        front: The front, whether or not the search has finished.
+        metric: Name of the task's metric.
+        outcome: Why it ended.
+        is_new: Whether this session searched; otherwise there was nothing left to do.
+        tracker: Still bringing MLflow up to date; ``None`` where nothing is tracked.
+    """
+
+    front: Front
+    metric: str
+    outcome: SearchOutcome
+    is_new: bool
+    tracker: Tracker | None = None
+
+
+def run_session(
+    experiment: Experiment,
+    folder: RunFolder,
+    *,
+    trust_model: bool = False,
+    command: Sequence[str] = (),
+    build: EvaluatorFactory = build_keras_evaluator,
+) -> SessionEnd:
+    """Run or resume a search until its budget is spent, or Ctrl-C or SIGTERM stops it.
+
+    Args:
+        experiment: What to search, command line included.
+        folder: Where the run lives.
+        trust_model: Whether code inside the model file may run.
+        command: The command line, for the record.
+        build: Builds the evaluator in each worker.
+
+    Raises:
+        KeyboardInterrupt: If it was stopped before the search began, or could not stop in good time.
+        ParetuneError: See :func:`paretune.experiments.searching.prepare_run`.
+    """
+    finished = finished_run(experiment, folder)
+    if finished is not None:
+        with finished:
+            outcome = SearchOutcome(reason="this search had finished before; nothing was left to do")
+            return SessionEnd(front=finished.front(), metric=metric_of(finished), outcome=outcome, is_new=False)
+    with stop_signals() as wish:
+        preparing = SearchProgress(experiment.budget, _NO_FRONT)
+        with prepare_run(experiment, folder, trust_model=trust_model, say=preparing.say, build=build) as prepared:
+            tags = {"command": shlex.join(command), "budget": budget_text(experiment.budget)}
+            tracker = Tracker(folder.path, tags) if experiment.tracking is not None else None
+            ending = Ending.FAILED
+            try:
+                outcome = _search(prepared, wish)
+                ending = Ending.INTERRUPTED if outcome.interrupted else Ending.FINISHED
+            except KeyboardInterrupt:
+                ending = Ending.INTERRUPTED
+                raise
+            finally:
+                if tracker is not None:
+                    tracker.tell(ending)
+            run = prepared.run
+            return SessionEnd(front=run.front(), metric=metric_of(run), outcome=outcome, is_new=True, tracker=tracker)
+
+
+def metric_of(run: Run) -> str:
+    """Return the name of the task's metric."""
+    return next(iter(run.facts.description.objectives))
+
+
+_NO_FRONT = Front(objectives=(), baseline=None, points=())
+
+
+def _search(prepared: PreparedRun, wish: StopWish) -> SearchOutcome:
+    progress = SearchProgress(prepared.run.experiment.budget, prepared.run.front())
+    with progress, wish.deferred():
+        return search_run(prepared, notify=progress.hear, stop_requested=lambda: bool(wish), say=progress.say)

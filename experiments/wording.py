@@ -1,0 +1,89 @@
+"""How numbers are spelled for people: one spelling in the terminal, on the card and in MLflow."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from paretune.spaces.trial import Budget, Trial
+
+_SHORT_NAMES = {
+    "size_bytes": "size",
+    "raw_bytes": "raw",
+    "entropy_bytes": "entropy",
+    "latency_ratio": "latency",
+}
+
+
+def short_name(objective: str) -> str:
+    """Return an objective's name without its unit."""
+    return _SHORT_NAMES.get(objective, objective)
+
+
+def bytes_text(count: float) -> str:
+    """Return a number of bytes in decimal units, such as ``21.0 kB``."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def value_text(name: str, value: float) -> str:
+    """Return the value of an objective in the unit that its name carries."""
+    if name.endswith("_bytes"):
+        return bytes_text(value)
+    if name.endswith("_ratio"):
+        return f"{value:.2f}x"
+    return f"{value:.4g}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration, such as ``38 s``, ``12 min`` or ``2 h 05 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count_text(count: int) -> str:
+    """Return a count: with thousands separated, or as a power of ten once it no longer fits."""
+    if count < 10**9:
+        return f"{count:,}"
+    # an int can be beyond what a float holds, so the exponent is read from its digits
+    digits = str(count)
+    return f"{digits[0]}.{digits[1]}e{len(digits) - 1}"
+
+
+def budget_text(budget: Budget) -> str:
+    """Return a budget for people, such as ``24 trials or 60 minutes``."""
+    parts = {"trials": budget.trials, "minutes": budget.minutes, "training steps": budget.training_steps}
+    return " or ".join(f"{value:g} {name}" for name, value in parts.items() if value is not None) or "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySummary:
+    """A policy in three columns.
+
+    Attributes:
+        sparsity: Share of all kernel weights set to zero, in [0, 1); weighted by layer size where the file tells it.
+        clusters: Range of the cluster counts, such as ``8..32``; ``-`` where no layer is clustered.
+        formats: Number formats with how many layers have each, such as ``int8:4 int4:1``, most frequent first.
+    """
+
+    sparsity: float
+    clusters: str
+    formats: str
+
+
+def policy_summary(trial: Trial) -> PolicySummary:
+    """Summarise the policy of a trial."""
+    policy = trial.candidate.policy
+    weights = {row.layer: row.weights for row in (trial.measurement.fidelity.layers if trial.measurement else ())}
+    shares = {name: weights.get(name, 0 if weights else 1) for name in policy}
+    total = sum(shares.values())
+    zeros = sum(decided.sparsity * shares[name] for name, decided in policy.items())
+    counts = sorted({decided.clusters for decided in policy.values() if decided.clusters is not None})
+    formats = Counter(str(decided.quantization) for decided in policy.values())
+    return PolicySummary(
+        sparsity=zeros / total if total else 0.0,
+        clusters="-" if not counts else (str(counts[0]) if len(counts) == 1 else f"{counts[0]}..{counts[-1]}"),
+        formats=" ".join(f"{mode}:{count}" if len(formats) > 1 else mode for mode, count in formats.most_common()),
+    )

@@ -1,0 +1,226 @@
+"""The search itself: what to try next, and when to stop."""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, wait
+
+from paretune.search.events import SearchEvent, SearchOutcome, Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.search.flights import Flights
+from paretune.search.front import find_front, hypervolume, reference_point, values_of
+from paretune.search.references import Proposal, reference_policies
+from paretune.search.refusal import SizeGate, size_bounds
+from paretune.search.sampler import PolicySampler
+from paretune.search.satisfiable import check_satisfiable
+from paretune.search.settings import SearchProblem
+from paretune.search.spending import SECONDS_BETWEEN_WRITES, Account
+from paretune.spaces.errors import RunError, TrialError
+from paretune.spaces.evaluator import EvaluationService
+from paretune.spaces.ledger import Ledger
+from paretune.spaces.policy import Policy
+from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.trial import Trial, TrialState
+
+#: Seconds between two looks at the budget and at whether to stop.
+SECONDS_BETWEEN_LOOKS = 1.0
+#: Trials that may fail in a row, and policies that may be refused in a row, before something must be wrong.
+MOST_FAILURES_IN_A_ROW = 20
+MOST_REFUSALS_IN_A_ROW = 200
+
+
+def run_search(
+    problem: SearchProblem,
+    service: EvaluationService,
+    ledger: Ledger,
+    *,
+    notify: Callable[[SearchEvent], None] = lambda event: None,
+    stop_requested: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> SearchOutcome:
+    """Search until the budget is spent, the space is exhausted, or it is told to stop.
+
+    Trials that were interrupted come first, then the reference policies, then what the sampler proposes; no policy is
+    evaluated twice. A ledger of a finished run returns at once, one whose budget was raised goes on. However it ends,
+    every finished trial is in the ledger, and what was in flight is there as ``interrupted``.
+
+    Args:
+        problem: What to search.
+        service: Evaluates candidates.
+        ledger: Of this run; its trial 0 is the baseline, complete.
+        notify: Hears of everything, after the ledger; must be quick.
+        stop_requested: Looked at about once a second.
+        clock: Seconds, of any origin, that never go back.
+
+    Raises:
+        ConfigurationError: If the sampler's settings do not fit the problem.
+        Unsatisfiable: If no policy can meet the constraints.
+        RunError: If the ledger cannot write, or trial after trial fails.
+        Exception: Whatever else escapes an evaluator; it is a bug.
+    """
+    search = _Search(problem, service, ledger, notify, stop_requested, clock)
+    try:
+        return search.run()
+    except BaseException:
+        # The reason is on its way up already, and the ledger may be what is broken.
+        with contextlib.suppress(RunError):
+            search.flights.abandon("the search stopped with an error")
+        raise
+    finally:
+        with contextlib.suppress(RunError):
+            search.account.write()
+
+
+class _Search:
+    """One call of :func:`run_search`."""
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        service: EvaluationService,
+        ledger: Ledger,
+        notify: Callable[[SearchEvent], None],
+        stop_requested: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._trials = tuple(ledger.trials())
+        if not self._trials or self._trials[0].state is not TrialState.COMPLETE:
+            raise RunError("The baseline must be measured before a search; the ledger has no complete trial 0.")
+        self._problem, self._service, self._ledger = problem, service, ledger
+        self._notify, self._stop_requested = notify, stop_requested
+        self._baseline = values_of(self._trials[0])
+        self._reference = reference_point(self._baseline, problem.objectives)
+        self._front = find_front(self._trials, problem.objectives, problem.constraints, self._baseline)
+        self._sampler = PolicySampler(problem, self._trials)
+        self._gate = SizeGate(size_bounds(problem, self._baseline), self._trials)
+        self._interrupted = deque(trial for trial in self._trials if trial.state is TrialState.INTERRUPTED)
+        self._references = deque(reference_policies(problem.space))
+        self._ending = ""
+        self._failures_in_a_row = 0
+        self._refusals_in_a_row = 0
+        self.account = Account(problem, ledger, clock, service.workers)
+        self.flights = Flights(problem, service, ledger, self.account, self._on_end)
+
+    def run(self) -> SearchOutcome:
+        finished = self.account.exhausted() or self.account.exhausted_before(self._trials)
+        if finished:
+            return SearchOutcome(reason=finished)
+        check_satisfiable(self._problem, self._trials, self._baseline, self._estimate)
+        while True:
+            if self._stop_requested():
+                self.flights.abandon("the search was told to stop")
+                return SearchOutcome(reason="interrupted", interrupted=True)
+            spent = self.account.exhausted()
+            if spent:
+                self.flights.abandon(self.account.ran_out(spent))
+                return SearchOutcome(reason=spent)
+            self._start_trials()
+            ending = self.flights.spent or self._ending
+            if ending and not len(self.flights):
+                return SearchOutcome(reason=ending)
+            self.flights.collect(SECONDS_BETWEEN_LOOKS)
+            self._tick()
+
+    def _must_look(self) -> bool:
+        """Whether :meth:`run` has to look at why no other trial should start."""
+        return bool(self._ending or self.flights.spent or self._stop_requested() or self.account.exhausted())
+
+    def _start_trials(self) -> None:
+        """Keep every worker busy, as far as the budget and the space go."""
+        while not self._must_look() and self.flights.may_launch:
+            if self._interrupted:
+                self._reopen(self._interrupted.popleft())
+                continue
+            proposal, origin = self._next_proposal()
+            if proposal is None:
+                self._ending = "every policy of the space has been tried"
+            else:
+                self._try(proposal, origin)
+
+    def _next_proposal(self) -> tuple[Proposal | None, str]:
+        while self._references:
+            reference = self._references.popleft()
+            if not self._sampler.knows(reference.policy.digest):
+                return reference, "reference"
+        return self._sampler.ask(), self._problem.sampler.name
+
+    def _reopen(self, trial: Trial) -> None:
+        # Once more, so that the margin is learnt from the same trials as in a run that was not interrupted.
+        estimated = self._estimate(trial.candidate.policy)
+        if self._must_look():
+            return
+        self._launch(self._ledger.reopen_trial(trial.number), estimated)
+
+    def _try(self, proposal: Proposal, origin: str) -> None:
+        """Start a trial of a proposal, unless its file is known to become too large."""
+        estimated = self._estimate(proposal.policy)
+        if self._must_look():
+            return
+        candidate, rung = self._problem.candidate(proposal.policy), self._problem.rung
+        objection = self._gate.objection(estimated) if estimated else ""
+        if not objection:
+            self._refusals_in_a_row = 0
+            trial = self._ledger.open_trial(candidate=candidate, rung=rung, origin=origin, parameters=proposal.choice)
+            self._launch(trial, estimated)
+            return
+        trial = self._ledger.refuse(
+            candidate=candidate, rung=rung, origin=origin, parameters=proposal.choice, reason=objection
+        )
+        self._sampler.tell(trial)
+        self._notify(TrialRefused(trial=trial))
+        self._refusals_in_a_row += 1
+        if self._refusals_in_a_row >= MOST_REFUSALS_IN_A_ROW:
+            self._ending = f"{self._refusals_in_a_row} policies in a row were refused, the last: {objection}"
+
+    def _launch(self, trial: Trial, estimated: Mapping[str, float] | None) -> None:
+        self._sampler.tell(trial)
+        self._notify(TrialStarted(trial=trial))
+        self.flights.launch(trial, estimated or {})
+
+    def _estimate(self, policy: Policy) -> Mapping[str, float] | None:
+        """Return the sizes of a policy before training; ``None`` where none are needed or none can be had."""
+        if self._gate.is_open:
+            return None
+        limit = Limit(seconds=self._problem.trial_seconds)
+        future = self._service.submit(self._problem.candidate(policy), Rung.PROXY, limit)
+        while not wait([future], timeout=SECONDS_BETWEEN_LOOKS).done:
+            if self._must_look():
+                future.cancel()
+                return None
+        try:
+            values = future.result().values
+        except (TrialError, CancelledError):
+            return None  # the trial itself will tell why
+        return {bound.objective: values[bound.objective] for bound in self._gate.bounds}
+
+    def _on_end(self, trial: Trial) -> None:
+        self._sampler.tell(trial)
+        self._gate.learn(trial)
+        problem = self._problem
+        # The front of all trials is that of the front so far and the new one.
+        so_far = (self._trials[0], *self._front.trials, trial)
+        self._front = find_front(so_far, problem.objectives, problem.constraints, self._baseline)
+        points = [values_of(point) for point in self._front.trials]
+        volume = hypervolume(points, self._reference, problem.objectives)
+        self._notify(TrialEnded(trial=trial, front=self._front, hypervolume=volume))
+        if trial.state is TrialState.COMPLETE:
+            self._failures_in_a_row = 0
+        elif trial.state is TrialState.FAILED:
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
+                raise RunError(
+                    f"{self._failures_in_a_row} trials in a row failed, the last: {trial.reason} "
+                    "Mend that and run the same command again."
+                )
+
+    def _tick(self) -> None:
+        account = self.account
+        account.write(at_least=SECONDS_BETWEEN_WRITES)
+        self._notify(
+            Ticked(
+                seconds=account.seconds,
+                trained=account.trained,
+                training_steps=account.training_steps,
+                in_flight=len(self.flights),
+            )
+        )

@@ -1,0 +1,87 @@
+"""What a search is told: the problem, and which sampler looks for answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paretune.search.feasibility import objectives_by_name
+from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.evaluator import ModelDescription
+from paretune.spaces.objective import Constraint, Objective
+from paretune.spaces.policy import Policy
+from paretune.spaces.recipe import Candidate, Recipe, Rung
+from paretune.spaces.space import Space
+from paretune.spaces.suggest import nearest
+from paretune.spaces.trial import Budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerSettings:
+    """Which Optuna sampler proposes policies.
+
+    Attributes:
+        name: Class name, or a short form of it: ``tpe``, ``nsgaii``, ``random``, ``qmc``, ``grid``, ...
+        arguments: Keyword arguments of the class, as plain values; what is left out keeps a good default.
+    """
+
+    name: str = "tpe"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchProblem:
+    """Everything that a search is about, apart from who evaluates and where it is written down.
+
+    Attributes:
+        description: The model.
+        space: Where to look.
+        objectives: What to optimise, the task's metric first.
+        constraints: Bounds on these or on any other objective of the model.
+        budget: What may be spent in total, over all resumptions.
+        recipe: How every candidate is trained.
+        seed: Seeds the proposals and every training.
+        sampler: Who proposes, once the reference policies are through.
+        trial_seconds: Deadline of one trial, in seconds; ``None`` sets none.
+        rung: How much is spent on a trial.
+    """
+
+    description: ModelDescription
+    space: Space
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    trial_seconds: float | None = None
+    rung: Rung = Rung.FULL
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            raise ConfigurationError("A search needs at least one objective, got none.")
+        measured = self.description.objectives
+        for name in [
+            *(objective.name for objective in self.objectives),
+            *(bound.objective for bound in self.constraints),
+        ]:
+            if name not in measured:
+                raise ConfigurationError(
+                    f"'{name}' is not measured; what is measured is {', '.join(measured)}.{nearest(name, measured)}"
+                )
+        if self.trial_seconds is not None and not self.trial_seconds > 0:
+            raise ConfigurationError(f"The deadline of a trial must be above 0 seconds, got {self.trial_seconds!r}.")
+
+    @property
+    def known_objectives(self) -> Mapping[str, Objective]:
+        """Every objective that a constraint can name, by name."""
+        return {**objectives_by_name(self.objectives), **self.description.objectives}
+
+    @property
+    def needed_values(self) -> tuple[str, ...]:
+        """Names of the values that every complete trial must have: what is optimised, and what is bounded."""
+        bounded = (constraint.objective for constraint in self.constraints)
+        return tuple(dict.fromkeys([*(objective.name for objective in self.objectives), *bounded]))
+
+    def candidate(self, policy: Policy) -> Candidate:
+        """Return what a trial of ``policy`` evaluates."""
+        return Candidate(architecture=self.description.architecture, recipe=self.recipe, policy=policy, seed=self.seed)

@@ -1,0 +1,111 @@
+"""What every evaluator promises; a test module supplies the implementation.
+
+Subclass :class:`EvaluatorContract` in a test module, and give it the fixture ``evaluator``.
+"""
+
+import math
+
+import pytest
+
+from paretune.spaces.errors import LimitReached
+from paretune.spaces.evaluator import Evaluator, Split
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.objective import FILE_OBJECTIVES
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe
+from paretune.spaces.space import SpaceSettings, build_space
+
+SHORT_RECIPE = Recipe(
+    prune=PruneRecipe(epochs=1.0, frequency=1), cluster=StageRecipe(epochs=1.0), quantize=StageRecipe(epochs=1.0)
+)
+
+
+def candidate_of(evaluator: Evaluator, wish: LayerPolicy) -> Candidate:
+    """Return a candidate that decides ``wish`` about every layer, as far as the layers support it."""
+    description = evaluator.describe()
+    policy, _ = build_space(description.layers, SpaceSettings()).nearest(wish)
+    return Candidate(architecture=description.architecture, recipe=SHORT_RECIPE, policy=policy)
+
+
+PRUNED = LayerPolicy(sparsity=0.5, quantization=Quantization.INT8)
+LIGHT = LayerPolicy(quantization=Quantization.INT8)
+
+
+class EvaluatorContract:
+    """The promises of :class:`paretune.spaces.evaluator.Evaluator`."""
+
+    @pytest.fixture
+    def evaluator(self) -> Evaluator:
+        raise NotImplementedError
+
+    def test_the_description_names_the_metric_first_and_then_what_every_file_is_measured_by(
+        self, evaluator: Evaluator
+    ) -> None:
+        objectives = evaluator.describe().objectives
+        assert next(iter(objectives)) not in FILE_OBJECTIVES
+        assert set(FILE_OBJECTIVES) <= set(objectives)
+        assert all(name == objective.name for name, objective in objectives.items())
+
+    def test_the_description_is_the_same_every_time(self, evaluator: Evaluator) -> None:
+        assert evaluator.describe() == evaluator.describe()
+
+    def test_every_layer_supports_being_left_alone(self, evaluator: Evaluator) -> None:
+        layers = evaluator.describe().layers
+        assert layers
+        for spec in layers:
+            spec.check(LayerPolicy())
+
+    def test_the_baseline_is_measured_like_any_trial_but_trains_nothing(self, evaluator: Evaluator) -> None:
+        baseline = evaluator.baseline()
+        assert set(evaluator.describe().objectives) <= set(baseline.values)
+        assert baseline.training_steps == 0
+        assert baseline.values["latency_ratio"] == pytest.approx(1.0)
+        assert baseline.artifacts["model.tflite"]
+
+    def test_a_trial_measures_every_objective_and_reads_every_layer_back(self, evaluator: Evaluator) -> None:
+        candidate = candidate_of(evaluator, PRUNED)
+        measurement = evaluator.evaluate(candidate, Rung.FULL, Limit())
+        assert set(evaluator.describe().objectives) <= set(measurement.values)
+        assert all(math.isfinite(value) for value in measurement.values.values())
+        assert measurement.training_steps > 0
+        assert [layer.layer for layer in measurement.fidelity.layers] == list(candidate.policy)
+        assert measurement.fidelity.is_clean, measurement.fidelity.faults
+        assert measurement.artifacts["model.tflite"]
+
+    def test_the_same_candidate_gives_the_same_file_whatever_ran_before(self, evaluator: Evaluator) -> None:
+        candidate = candidate_of(evaluator, PRUNED)
+        first = evaluator.evaluate(candidate, Rung.FULL, Limit())
+        evaluator.evaluate(candidate_of(evaluator, LIGHT), Rung.FULL, Limit())
+        again = evaluator.evaluate(candidate, Rung.FULL, Limit())
+        assert again.artifacts["model.tflite"] == first.artifacts["model.tflite"]
+        assert _without_latency(again.values) == _without_latency(first.values)
+        assert again.training_steps == first.training_steps
+
+    def test_a_proxy_trains_nothing(self, evaluator: Evaluator) -> None:
+        measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
+        assert measurement.training_steps == 0
+        assert measurement.values["size_bytes"] > 0
+
+    def test_a_compressed_file_is_smaller_than_the_baseline(self, evaluator: Evaluator) -> None:
+        measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
+        assert measurement.values["size_bytes"] < evaluator.baseline().values["size_bytes"]
+
+    def test_a_limit_on_steps_ends_a_trial(self, evaluator: Evaluator) -> None:
+        with pytest.raises(LimitReached):
+            evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.FULL, Limit(training_steps=1))
+
+    def test_a_file_measures_again_as_it_did_at_first(self, evaluator: Evaluator) -> None:
+        measurement = evaluator.evaluate(candidate_of(evaluator, LIGHT), Rung.PROXY, Limit())
+        values = evaluator.remeasure(measurement.artifacts["model.tflite"], Split.VALIDATION)
+        assert dict(values) == {name: measurement.values[name] for name in values}
+        assert set(_without_latency(measurement.values)) <= set(values)
+        assert "latency_ratio" not in values
+
+
+def untouched_policy(layers: tuple[LayerSpec, ...]) -> Policy:
+    """Return the policy of the baseline."""
+    return Policy(tuple((spec.name, LayerPolicy()) for spec in layers))
+
+
+def _without_latency(values: object) -> dict[str, float]:
+    return {name: value for name, value in dict(values).items() if name != "latency_ratio"}  # type: ignore[call-overload]

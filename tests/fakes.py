@@ -1,0 +1,418 @@
+"""Fakes that the tests of several rooms share; each passes the contract suite of what it stands in for."""
+
+import hashlib
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from paretune.spaces.errors import LimitReached, RunError
+from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
+from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
+from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.trial import Trial, TrialState
+
+ACCURACY = Objective(name="accuracy", direction=Direction.MAXIMIZE, tolerance=0.001)
+SIZE = FILE_OBJECTIVES["size_bytes"]
+LATENCY = FILE_OBJECTIVES["latency_ratio"]
+
+#: How much accuracy a number format costs a layer of sensitivity 1, and how much time it takes beside float32.
+_FORMAT_LOSS = {
+    Quantization.FLOAT32: 0.0,
+    Quantization.FLOAT16: 0.001,
+    Quantization.DYNAMIC_INT8: 0.02,
+    Quantization.INT8: 0.04,
+    Quantization.INT8_QAT: 0.015,
+    Quantization.INT16X8: 0.01,
+    Quantization.INT4: 0.3,
+}
+_FORMAT_SECONDS = {
+    Quantization.FLOAT32: 1.0,
+    Quantization.FLOAT16: 1.0,
+    Quantization.DYNAMIC_INT8: 1.5,
+    Quantization.INT8: 0.6,
+    Quantization.INT8_QAT: 0.6,
+    Quantization.INT16X8: 0.9,
+    Quantization.INT4: 1.5,
+}
+_FILE_OVERHEAD_BYTES = 2000.0
+STEPS_PER_STAGE = 40
+
+
+def layer_specs(count: int = 4, quantizations: Sequence[Quantization] = tuple(Quantization)) -> tuple[LayerSpec, ...]:
+    """Return layers that support every knob, each larger than the one before."""
+    return tuple(
+        LayerSpec(
+            name=f"conv{index}",
+            kind="Conv2D",
+            weight_shape=(3, 3, 8, 10 * 2**index),
+            weights=720 * 2**index,
+            distinct=720 * 2**index,
+            macs=1000 * (count - index),
+            quantizations=tuple(quantizations),
+        )
+        for index in range(count)
+    )
+
+
+@dataclass(frozen=True)
+class AnalyticEvaluator:
+    """Evaluates a policy by formula: losses, bytes and seconds add up over the layers.
+
+    Early layers are small and sensitive, late ones large and forgiving, as in real networks. A file at rung ``proxy``
+    is ``proxy_bias`` times as large as the trained one, and no training step is spent on it.
+
+    Attributes:
+        layers: The model.
+        proxy_bias: Size before training over size after it.
+        unclean: Whether a policy's file does not hold what was asked.
+        failures: What to raise instead of measuring, by policy digest.
+    """
+
+    layers: tuple[LayerSpec, ...] = field(default_factory=layer_specs)
+    proxy_bias: float = 1.05
+    unclean: Callable[[Policy], bool] = lambda policy: False
+    failures: Mapping[str, Exception] = field(default_factory=dict)
+
+    def describe(self) -> ModelDescription:
+        return ModelDescription(
+            architecture=digest_of([spec.name for spec in self.layers]),
+            layers=self.layers,
+            objectives={ACCURACY.name: ACCURACY, **FILE_OBJECTIVES},
+            fingerprint={"model": "analytic"},
+            machine={"cpu": "none", "threads": 1},
+            # enough for the default recipe to take a little more steps than a trial here does
+            samples={"train": 960, "validation": 50, "test": 50},
+        )
+
+    def baseline(self) -> Measurement:
+        untouched = Policy(tuple((spec.name, LayerPolicy()) for spec in self.layers))
+        values = self._values(untouched, Rung.FULL)
+        return Measurement(values=values, artifacts={"model.tflite": _file_of(values)})
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
+        policy = candidate.policy
+        if policy.digest in self.failures and rung is not Rung.PROXY:
+            raise self.failures[policy.digest]
+        steps = self.steps(policy, rung)
+        if limit.training_steps is not None and steps > limit.training_steps:
+            raise LimitReached(f"needs {steps} steps, may spend {limit.training_steps}")
+        values = self._values(policy, rung)
+        return Measurement(
+            values=values,
+            training_steps=steps,
+            seconds={"prune": steps / 100, "measure": 0.1},
+            fidelity=self._fidelity(policy),
+            details={"rung": str(rung)},
+            artifacts={"model.tflite": _file_of(values)},
+        )
+
+    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
+        values: dict[str, float] = json.loads(model)
+        lost = 0.0 if split is Split.VALIDATION else 0.005
+        return {**values, "accuracy": values["accuracy"] - lost}
+
+    def steps(self, policy: Policy, rung: Rung) -> int:
+        """Return the training steps that a policy takes: one stage for each knob that trains."""
+        stages = (
+            any(decided.sparsity > 0 for decided in policy.values())
+            + any(decided.clusters is not None for decided in policy.values())
+            + any(decided.quantization is Quantization.INT8_QAT for decided in policy.values())
+        )
+        return int(STEPS_PER_STAGE * stages * rung.epochs_share)
+
+    def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
+        loss = seconds = float32_seconds = weight_bytes = raw_bytes = 0.0
+        for index, spec in enumerate(self.layers):
+            decided = policy[spec.name]
+            sensitivity = 1 / (1 + index)
+            shared = 0.0 if decided.clusters is None else 0.3 / decided.clusters
+            loss += sensitivity * (0.1 * decided.sparsity**4 + shared + _FORMAT_LOSS[decided.quantization])
+            weight_bytes += spec.weights * _bits_per_weight(decided) / 8
+            raw_bytes += spec.weights * decided.quantization.weight_bits / 8
+            seconds += spec.macs * _FORMAT_SECONDS[decided.quantization]
+            float32_seconds += spec.macs
+        # a hair of disagreement between policies, the same in every process
+        jitter = int(hashlib.sha256(policy.digest.encode()).hexdigest()[:4], 16) / 0xFFFF
+        bias = self.proxy_bias if rung is Rung.PROXY else 1.0
+        size = (weight_bytes + _FILE_OVERHEAD_BYTES) * bias
+        return {
+            "accuracy": max(0.1, 0.98 - loss - 0.002 * jitter - (0.2 if rung is Rung.PROXY else 0.0)),
+            "size_bytes": round(size),
+            "raw_bytes": round(raw_bytes + _FILE_OVERHEAD_BYTES),
+            "entropy_bytes": round(size * 0.95),
+            "latency_ratio": seconds / float32_seconds,
+        }
+
+    def _fidelity(self, policy: Policy) -> Fidelity:
+        return Fidelity(
+            tuple(
+                LayerFidelity(
+                    layer=spec.name,
+                    requested=policy[spec.name],
+                    weights=spec.weights,
+                    zeros=spec.zeros(policy[spec.name].sparsity),
+                    rounding_zeros=0,
+                    distinct=policy[spec.name].clusters or spec.distinct,
+                    distinct_scope="channel",
+                    stored_as=str(policy[spec.name].quantization).removesuffix("_qat"),
+                    faults=("lost its zeros",) if self.unclean(policy) else (),
+                )
+                for spec in self.layers
+            )
+        )
+
+
+def _file_of(values: Mapping[str, float]) -> bytes:
+    """Return an exported file that measures as ``values``."""
+    return json.dumps({name: value for name, value in values.items() if name != "latency_ratio"}).encode()
+
+
+def _bits_per_weight(decided: LayerPolicy) -> float:
+    """Return the bits one weight takes once deflated: its zero map, and what the other values need."""
+    kept = 1 - decided.sparsity
+    width = float(decided.quantization.weight_bits)
+    if decided.clusters is not None:
+        width = min(width, math.log2(decided.clusters))
+    zero_map = 0.0
+    if 0 < kept < 1:
+        zero_map = -kept * math.log2(kept) - (1 - kept) * math.log2(1 - kept)
+    return zero_map + kept * width * 0.9
+
+
+@dataclass
+class VirtualClock:
+    """A clock that only moves when told to."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class ImmediateService:
+    """Evaluates within ``submit``, in virtual time; what it was asked for is kept in ``submitted``.
+
+    Attributes:
+        evaluator: Does the work.
+        clock: Moves on by ``seconds_per_trial`` for every trial, and not at all for a proxy.
+        seconds_per_trial: Virtual duration of a trial.
+        before: Called with each candidate before it is evaluated, to script failures: what it raises, the future
+            carries.
+    """
+
+    evaluator: Evaluator
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    seconds_per_trial: float = 0.0
+    before: Callable[[Candidate, Rung], None] = lambda candidate, rung: None
+    workers: int = 1
+    submitted: list[tuple[Candidate, Rung, Limit]] = field(default_factory=list)
+
+    def submit(self, candidate: Candidate, rung: Rung, limit: Limit) -> Future[Measurement]:
+        self.submitted.append((candidate, rung, limit))
+        future: Future[Measurement] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            self.before(candidate, rung)
+            self._spend(rung, limit)
+            future.set_result(self.evaluator.evaluate(candidate, rung, limit))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    @property
+    def trained(self) -> list[Candidate]:
+        """Every candidate that was evaluated beyond a proxy, in order."""
+        return [candidate for candidate, rung, _ in self.submitted if rung is not Rung.PROXY]
+
+    def _spend(self, rung: Rung, limit: Limit) -> None:
+        seconds = 0.0 if rung is Rung.PROXY else self.seconds_per_trial
+        if limit.seconds is not None and seconds > limit.seconds:
+            self.clock.advance(limit.seconds)
+            raise LimitReached(f"took longer than {limit.seconds:g} s")
+        self.clock.advance(seconds)
+
+
+class ThreadedService:
+    """Evaluates in threads of this process, as slowly as it is told; a running future can be cancelled."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        *,
+        workers: int = 2,
+        delay_seconds: Callable[[Candidate], float] = lambda candidate: 0.0,
+        before: Callable[[Candidate, Rung], None] = lambda candidate, rung: None,
+    ) -> None:
+        self._evaluator = evaluator
+        self._workers = workers
+        self._delay_seconds = delay_seconds
+        self._before = before
+        self._lock = threading.Lock()
+        self._running = 0
+        self.most_running = 0
+        self.futures: list[Future[Measurement]] = []
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    def submit(self, candidate: Candidate, rung: Rung, limit: Limit) -> Future[Measurement]:
+        # The future stays pending while the thread works, so that Future.cancel takes effect at any time.
+        future: Future[Measurement] = Future()
+        self.futures.append(future)
+        threading.Thread(target=self._work, args=(future, candidate, rung, limit), daemon=True).start()
+        return future
+
+    def _work(self, future: Future[Measurement], candidate: Candidate, rung: Rung, limit: Limit) -> None:
+        with self._lock:
+            self._running += 1
+            self.most_running = max(self.most_running, self._running)
+        try:
+            outcome = self._outcome(future, candidate, rung, limit)
+        finally:
+            with self._lock:
+                self._running -= 1
+        if not future.set_running_or_notify_cancel():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _outcome(
+        self, future: Future[Measurement], candidate: Candidate, rung: Rung, limit: Limit
+    ) -> Measurement | Exception:
+        try:
+            self._before(candidate, rung)
+            delay = 0.0 if rung is Rung.PROXY else self._delay_seconds(candidate)
+            until = time.monotonic() + min(delay, math.inf if limit.seconds is None else limit.seconds)
+            while time.monotonic() < until and not future.cancelled():
+                time.sleep(0.001)
+            if limit.seconds is not None and delay > limit.seconds:
+                raise LimitReached(f"took longer than {limit.seconds:g} s")
+            return self._evaluator.evaluate(candidate, rung, limit)
+        except Exception as error:
+            return error
+
+
+class MemoryLedger:
+    """A ledger in memory.
+
+    Attributes:
+        disk_is_full: Whether :meth:`close_trial` of a trial with artifacts raises ``RunError``.
+    """
+
+    def __init__(self, trials: Sequence[Trial] = (), seconds: float = 0.0) -> None:
+        self._trials = list(trials)
+        self._seconds = seconds
+        self.disk_is_full = False
+
+    def reopened(self) -> "MemoryLedger":
+        """Return the same run as a new process finds it."""
+        return MemoryLedger(
+            [
+                replace(trial, state=TrialState.INTERRUPTED) if trial.state is TrialState.RUNNING else trial
+                for trial in self._trials
+            ],
+            self._seconds,
+        )
+
+    def trials(self) -> Sequence[Trial]:
+        return tuple(self._trials)
+
+    def open_trial(self, *, candidate: Candidate, rung: Rung, origin: str, parameters: Mapping[str, int]) -> Trial:
+        return self._add(candidate, rung, origin, parameters, state=TrialState.RUNNING, started=time.time())
+
+    def reopen_trial(self, number: int) -> Trial:
+        if self._trials[number].state is not TrialState.INTERRUPTED:
+            raise ValueError(f"trial {number} is {self._trials[number].state}, not interrupted")
+        return self._put(
+            replace(self._trials[number], state=TrialState.RUNNING, reason="", started=time.time(), ended=0.0)
+        )
+
+    def close_trial(self, trial: Trial) -> Trial:
+        if self._trials[trial.number].state is not TrialState.RUNNING:
+            raise ValueError(f"trial {trial.number} is {self._trials[trial.number].state}, not running")
+        if trial.measurement is None:
+            return self._put(trial)
+        if self.disk_is_full and trial.measurement.artifacts:
+            raise RunError("The run folder cannot be written: no space left on device.")
+        return self._put(replace(trial, measurement=replace(trial.measurement, artifacts={})))
+
+    def refuse(
+        self, *, candidate: Candidate, rung: Rung, origin: str, parameters: Mapping[str, int], reason: str
+    ) -> Trial:
+        return self._add(candidate, rung, origin, parameters, state=TrialState.REFUSED, reason=reason)
+
+    def record_test(self, number: int, values: Mapping[str, float]) -> None:
+        self._put(replace(self._trials[number], test_values={**self._trials[number].test_values, **values}))
+
+    def seconds_searched(self) -> float:
+        return self._seconds
+
+    def add_seconds_searched(self, seconds: float) -> None:
+        self._seconds += seconds
+
+    def _add(
+        self,
+        candidate: Candidate,
+        rung: Rung,
+        origin: str,
+        parameters: Mapping[str, int],
+        *,
+        state: TrialState,
+        reason: str = "",
+        started: float = 0.0,
+    ) -> Trial:
+        trial = Trial(
+            number=len(self._trials),
+            candidate=candidate,
+            rung=rung,
+            state=state,
+            origin=origin,
+            parameters=dict(parameters),
+            reason=reason,
+            started=started,
+        )
+        self._trials.append(trial)
+        return trial
+
+    def _put(self, trial: Trial) -> Trial:
+        self._trials[trial.number] = trial
+        return trial
+
+
+def with_baseline(evaluator: AnalyticEvaluator, ledger: MemoryLedger | None = None) -> MemoryLedger:
+    """Return a ledger whose trial 0 is the evaluator's baseline, as the search expects it."""
+    ledger = ledger or MemoryLedger()
+    untouched = Policy(tuple((spec.name, LayerPolicy()) for spec in evaluator.layers))
+    candidate = Candidate(architecture=evaluator.describe().architecture, recipe=Recipe(), policy=untouched)
+    trial = ledger.open_trial(candidate=candidate, rung=Rung.FULL, origin="baseline", parameters={})
+    ledger.close_trial(replace(trial, state=TrialState.COMPLETE, measurement=evaluator.baseline(), ended=time.time()))
+    return ledger
+
+
+def raising(errors: Mapping[int, Exception]) -> Callable[[Candidate, Rung], None]:
+    """Return a ``before`` for a service that raises the n-th trial's error, counted from 0 over all submissions."""
+    count = -1
+
+    def before(candidate: Candidate, rung: Rung) -> None:
+        nonlocal count
+        if rung is Rung.PROXY:
+            return
+        count += 1
+        if count in errors:
+            raise errors[count]
+
+    return before

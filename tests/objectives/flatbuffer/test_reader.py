@@ -1,0 +1,154 @@
+"""Fidelity, read from good files and from wrong ones."""
+
+import numpy as np
+import pytest
+
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+
+pytestmark = pytest.mark.tensorflow
+
+
+def coarse(kernel, clusters):
+    """Return a kernel with that many distinct values, zero among them."""
+    levels = np.linspace(-0.5, 0.5, clusters)
+    levels[np.abs(levels).argmin()] = 0
+    return levels[np.abs(kernel[..., None] - levels).argmin(axis=-1)].astype(np.float32)
+
+
+class Compressed:
+    """A model whose kernels have five distinct values each, and its files."""
+
+    def __init__(self, model, inputs):
+        from paretune.objectives.flatbuffer.template import build_template
+        from paretune.objectives.weights import compressed_variables
+
+        self.specs = []
+        for layer in model.layers:
+            variables = compressed_variables(layer)
+            for variable in variables:
+                variable.assign(coarse(variable.numpy(), 5))
+            if variables:
+                weights = sum(int(np.prod(variable.shape)) for variable in variables)
+                self.specs.append(
+                    LayerSpec(
+                        name=layer.name,
+                        kind=type(layer).__name__,
+                        weight_shape=tuple(variables[0].shape),
+                        weights=weights,
+                        distinct=weights,
+                    )
+                )
+        self.model, self.inputs = model, inputs
+        self.template = build_template(model)
+        self.file = self.template.fill(model)
+
+    def policy(self, **decided):
+        return Policy(tuple((spec.name, LayerPolicy(**decided)) for spec in self.specs))
+
+    def read(self, policy, formats, float_file=None):
+        from paretune.objectives.flatbuffer.formats import quantize_file
+        from paretune.objectives.flatbuffer.reader import read_fidelity
+
+        float_file = float_file or self.file
+        exported = quantize_file(self.template, float_file, formats, self.inputs)
+        return read_fidelity(self.template, float_file, exported, policy, self.specs)
+
+
+@pytest.fixture(scope="module")
+def net(sequence_of, inputs_of):
+    from paretune.objectives.keras_door import keras
+
+    layers = keras.layers
+    model = sequence_of(
+        (8, 8, 3),
+        layers.Conv2D(8, 3, name="conv"),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.SeparableConv2D(6, 3, name="separable", activation="relu"),
+        layers.Reshape((16, 6)),
+        layers.LSTM(5, name="lstm"),
+        layers.Dense(8, name="dense", activation="relu"),
+        layers.BatchNormalization(),
+        layers.Dense(4, name="head"),
+    )
+    return Compressed(model, inputs_of(model))
+
+
+@pytest.mark.parametrize("form", [Quantization.FLOAT32, Quantization.FLOAT16, Quantization.DYNAMIC_INT8])
+def test_a_file_that_got_what_was_asked_is_clean(net, form):
+    policy = net.policy(clusters=5, quantization=form)
+    fidelity = net.read(policy, {name: form for name, _ in policy.entries})
+    assert fidelity.faults == ()
+    assert [layer.weights for layer in fidelity.layers] == [spec.weights for spec in net.specs]
+    assert {layer.stored_as for layer in fidelity.layers} == {str(form)}
+    for layer, spec in zip(fidelity.layers, net.specs, strict=True):
+        from paretune.objectives.weights import compressed_variables
+
+        kernels = [variable.numpy() for variable in compressed_variables(net.model.get_layer(spec.name))]
+        assert layer.zeros == sum(int((kernel == 0).sum()) for kernel in kernels)
+        assert layer.rounding_zeros == 0
+        assert 2 <= layer.distinct <= 5
+
+
+def test_values_are_counted_by_channel_where_channels_are_scaled_apart(net):
+    fidelity = net.read(net.policy(clusters=5), {})
+    scopes = {layer.layer: layer.distinct_scope for layer in fidelity.layers}
+    assert scopes == {
+        "conv": "channel",
+        "separable": "tensor",
+        "lstm": "tensor",
+        "dense": "tensor",
+        "head": "channel",
+    }
+
+
+def test_too_few_zeros_are_a_fault_that_names_the_layer(net):
+    fidelity = net.read(net.policy(sparsity=0.9), {})
+    assert len(fidelity.faults) == 6, "one for each kernel; the LSTM has two"
+    assert "'conv' must have 194 of 216 weights zero (sparsity 0.9), found" in fidelity.faults[0]
+
+
+def test_one_zero_too_few_is_no_fault_but_two_are(net):
+    achieved = net.read(net.policy(), {}).layers[0]
+    for missing, faults in ((1, 0), (2, 1)):
+        sparsity = (achieved.zeros + missing) / achieved.weights
+        policy = Policy(
+            tuple((spec.name, LayerPolicy(sparsity=sparsity if spec.name == "conv" else 0.0)) for spec in net.specs)
+        )
+        assert len(net.read(policy, {}).faults) == faults
+
+
+def test_too_many_values_are_a_fault(net):
+    faults = net.read(net.policy(clusters=3), {}).faults
+    assert "Layer 'conv' must have at most 3 distinct weights per channel, found 5." in faults
+
+
+def test_another_format_than_asked_is_a_fault(net):
+    policy = net.policy(quantization=Quantization.INT4)
+    faults = net.read(policy, {"conv": Quantization.INT4, "dense": Quantization.DYNAMIC_INT8}).faults
+    assert "Layer 'dense' must be stored as int4, found dynamic_int8." in faults
+    assert "Layer 'head' must be stored as int4, found float32." in faults
+    assert not any("'conv'" in fault for fault in faults)
+    assert any("'lstm'" in fault for fault in net.read(net.policy(), {"lstm": Quantization.FLOAT16}).faults)
+
+
+def test_trained_and_calibrated_int8_read_the_same(net):
+    fidelity = net.read(net.policy(quantization=Quantization.INT8_QAT), {"conv": Quantization.INT8_QAT})
+    conv = fidelity.layers[0]
+    assert (conv.stored_as, conv.faults) == ("int8", ())
+
+
+def test_zeros_that_rounding_adds_do_not_stand_in_for_pruned_ones(sequence_of, inputs_of):
+    from paretune.objectives.keras_door import keras
+
+    model = sequence_of((64,), keras.layers.Dense(32, name="dense"))
+    dense = Compressed(model, inputs_of(model))
+    kernel = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    model.get_layer("dense").set_weights([kernel, np.zeros(32, np.float32)])
+    policy = dense.policy(sparsity=0.2, quantization=Quantization.INT4)
+    fidelity = dense.read(policy, {"dense": Quantization.INT4}, dense.template.fill(model))
+    layer = fidelity.layers[0]
+    assert layer.zeros == layer.rounding_zeros > 0.1 * layer.weights
+    assert "must have 410 of 2048 weights zero (sparsity 0.2), found 0" in fidelity.faults[0]
+    assert layer.distinct <= 15

@@ -1,0 +1,79 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.policy import LayerPolicy, Policy
+from paretune.spaces.recipe import Candidate, PruneRecipe, Recipe, Rung, StageRecipe, read_recipe
+
+shared = {
+    "epochs": st.floats(0.01, 100),
+    "learning_rate": st.floats(1e-6, 1),
+    "batch_size": st.integers(1, 1024),
+    "schedule": st.sampled_from(["constant", "cosine"]),
+}
+stages = st.builds(StageRecipe, **shared)
+prune_stages = st.builds(
+    PruneRecipe,
+    **shared,
+    pruning_schedule=st.sampled_from(["polynomial", "constant"]),
+    begin=st.floats(0, 0.5),
+    end=st.floats(0.51, 1),
+    frequency=st.integers(1, 100),
+)
+recipes = st.builds(Recipe, prune=prune_stages, cluster=stages, quantize=stages)
+
+
+@given(recipes)
+def test_a_recipe_reads_back_equal(recipe: Recipe) -> None:
+    assert read_recipe(recipe.to_document()) == recipe
+
+
+def test_what_is_not_named_keeps_its_default() -> None:
+    recipe = read_recipe({"prune": {"epochs": 1}})
+    assert recipe == Recipe(prune=PruneRecipe(epochs=1))
+    assert read_recipe({}) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"pruning": {}}, "Unknown stage 'pruning'; known are prune, cluster, quantize. Did you mean 'prune'?"),
+        ({"cluster": {"epoch": 1}}, "Unknown setting 'epoch' of stage 'cluster'; known are epochs, learning_rate"),
+        ({"cluster": {"frequency": 1}}, "Unknown setting 'frequency' of stage 'cluster'"),
+        ({"quantize": {"epochs": 0}}, "`epochs` must be a number above 0, got 0. (stage 'quantize')"),
+        ({"prune": {"learning_rate": float("nan")}}, "`learning_rate` must be a number above 0, got nan."),
+        ({"prune": {"epochs": float("inf")}}, "`epochs` must be a number above 0, got inf."),
+        ({"prune": {"epochs": "two"}}, "`epochs` must be a number above 0, got 'two'."),
+        ({"prune": {"epochs": True}}, "`epochs` must be a number above 0, got True."),
+        ({"prune": {"batch_size": 0.5}}, "`batch_size` must be a whole number of at least 1, got 0.5."),
+        ({"prune": {"schedule": "linear"}}, "`schedule` must be constant or cosine, got 'linear'."),
+        ({"prune": {"begin": 0.8}}, "0 <= `begin` < `end` <= 1 must hold, got 0.8 and 0.75."),
+        ({"prune": {"frequency": 0}}, "`frequency` must be a whole number of at least 1, got 0."),
+        ({"prune": {"pruning_schedule": "cubic"}}, "`pruning_schedule` must be polynomial or constant, got 'cubic'."),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_names_stage_and_setting(document: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_recipe(document)
+    assert said in str(caught.value)
+
+
+def test_a_candidates_digest_follows_from_everything_it_is_made_of() -> None:
+    policy = Policy((("conv", LayerPolicy(sparsity=0.5)),))
+    candidate = Candidate(architecture="a", recipe=Recipe(), policy=policy, seed=1)
+    others = [
+        replace(candidate, architecture="b"),
+        replace(candidate, recipe=Recipe(cluster=StageRecipe(epochs=3))),
+        replace(candidate, policy=Policy((("conv", LayerPolicy(sparsity=0.6)),))),
+        replace(candidate, seed=2),
+    ]
+    assert replace(candidate).digest == candidate.digest
+    assert len({candidate.digest, *(other.digest for other in others)}) == 5
+
+
+def test_a_proxy_trains_nothing_and_a_full_trial_everything() -> None:
+    assert [rung.epochs_share for rung in Rung] == [0.0, 0.25, 1.0]

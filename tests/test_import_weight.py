@@ -1,0 +1,67 @@
+"""Commands that only read load none of the heavy libraries."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paretune.experiments.config import parse_experiment
+from paretune.experiments.ledger import SqlLedger
+from paretune.experiments.run import facts_to_remember
+from paretune.experiments.run_facts import RunFacts
+from paretune.experiments.run_folder import RunFolder
+from tests.experiments.sample_trials import OBJECTIVES, fill_ledger, sample_trials
+from tests.fakes import AnalyticEvaluator
+
+HEAVY = {"tensorflow", "tf_keras", "keras", "keras_tuner", "mlflow", "optuna", "matplotlib"}
+HEAVY_FOR_HELP = HEAVY | {"rich", "pydantic", "sqlalchemy", "numpy", "ruamel.yaml"}
+
+
+def loaded_by(statement: str, cwd: Path) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a statement."""
+    script = f"import sys, json\n{statement}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=True)  # noqa: S603
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def command(*words: str) -> str:
+    return f"from paretune.experiments.cli import run; assert run({list(words)!r}) == 0"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a folder with a run in ``runs/fake``."""
+    folder = RunFolder(tmp_path / "runs" / "fake")
+    folder.make()
+    ledger = SqlLedger.create(folder.ledger)
+    experiment = parse_experiment("model: model.npz\ndata: data.npz\n", tmp_path / "fake.yaml")
+    facts = RunFacts(
+        run_id="0" * 32,
+        description=AnalyticEvaluator().describe(),
+        objectives=OBJECTIVES,
+        constraints=(),
+        fingerprint={},
+        threads=1,
+    )
+    ledger.remember(facts_to_remember(experiment, facts))
+    fill_ledger(ledger, sample_trials(3))
+    ledger.close()
+    return tmp_path
+
+
+def test_importing_paretune_is_light(tmp_path: Path) -> None:
+    assert not loaded_by("import paretune", tmp_path) & HEAVY_FOR_HELP
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["front", "--help"], ["plan", "--help"], ["search", "-h"]]
+)
+def test_help_is_light(words: list[str], tmp_path: Path) -> None:
+    assert not loaded_by(command(*words), tmp_path) & HEAVY_FOR_HELP
+
+
+@pytest.mark.parametrize("format_", ["table", "json"])
+def test_reading_a_front_is_light(format_: str, place: Path) -> None:
+    assert not loaded_by(command("front", "fake", "--format", format_), place) & HEAVY
