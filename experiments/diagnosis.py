@@ -24,7 +24,7 @@ def diagnosis_document(description: ModelDescription) -> dict[str, Any]:
             }
             for spec in description.layers
         ],
-        "notes": list(description.rewrites),
+        "notes": list(description.notes),
         "objectives": {
             item.name: {"direction": str(item.direction), "unit": item.unit} for item in description.objectives.values()
         },

@@ -64,7 +64,7 @@ def _description_document(description: ModelDescription) -> dict[str, Any]:
         "layers": [asdict(replace(layer, refusals=dict(layer.refusals))) for layer in description.layers],
         "objectives": [asdict(objective) for objective in description.objectives.values()],
         "fingerprint": dict(description.fingerprint),
-        "rewrites": list(description.rewrites),
+        "notes": list(description.notes),
         "machine": dict(description.machine),
         "samples": dict(description.samples),
     }
@@ -76,7 +76,7 @@ def _description(document: Mapping[str, Any]) -> ModelDescription:
         layers=tuple(_layer(row) for row in document["layers"]),
         objectives={objective.name: objective for objective in _objectives(document["objectives"])},
         fingerprint=document["fingerprint"],
-        rewrites=tuple(document["rewrites"]),
+        notes=tuple(document["notes"]),
         machine=document["machine"],
         samples=document["samples"],
     )

@@ -60,9 +60,13 @@ class TrackingStore:
 
 def tracking_store(run_folder: Path, tracking: Tracking) -> TrackingStore:
     """Return the store that an experiment names, or the embedded one beside the run folder."""
+    embedded = embedded_store(run_folder.absolute().parent, tracking.experiment)
     if tracking.uri is None:
-        return embedded_store(run_folder.absolute().parent, tracking.experiment)
-    return TrackingStore(uri=tracking.uri, experiment=tracking.experiment)
+        return embedded
+    # MLflow would keep the artifacts of a bare database in ./mlruns
+    is_database = tracking.uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
+    artifacts = embedded.artifacts if is_database else None
+    return TrackingStore(uri=tracking.uri, experiment=tracking.experiment, artifacts=artifacts)
 
 
 def embedded_store(folder: Path, experiment: str = "paretune") -> TrackingStore:
@@ -137,7 +141,8 @@ class Tracker:
         # A search does not end because it cannot be tracked: what fails here shows as a record that is behind.
         with suppress(OSError), (run_folder / "tracking.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "paretune.experiments.tracking_process", *arguments],
+                # -P: a file of the current folder must not stand in for a module
+                [sys.executable, "-P", "-m", "paretune.experiments.tracking_process", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -30,7 +30,9 @@ _SMALLEST_GROWTH_BYTES = 2**30
 def build_keras_evaluator(settings: EvaluatorSettings) -> Evaluator:
     """Build the evaluator of a Keras model; imports TensorFlow, so only a worker calls it."""
     from paretune.objectives.evaluator import build_evaluator
+    from paretune.objectives.keras_door import limit_threads
 
+    limit_threads(settings.threads)
     evaluator: Evaluator = build_evaluator(settings)
     return evaluator
 

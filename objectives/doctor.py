@@ -16,14 +16,12 @@ from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cl
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
     Default8BitQuantizeRegistry,
 )
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware_activation import (
-    QuantizeAwareActivation,
-)
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
 from paretune.objectives.keras_door import keras
 from paretune.objectives.loading.signature import consumers
 from paretune.objectives.macs import count_macs
+from paretune.objectives.tfmot_support import activation_name, trains_activation
 from paretune.objectives.weights import compressed_variables
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import Quantization
@@ -129,10 +127,8 @@ def _why_not_trained_quantized(layer: Any, support: _KindSupport, model: Any) ->
     """Return why tfmot's quantization-aware training would fail or do nothing for this layer, or an empty string."""
     if not support.trains_quantized:
         return f"tfmot has no quantization-aware training for {type(layer).__name__} layers."
-    activation = layer.activation.__name__ if hasattr(layer.activation, "__name__") else type(layer.activation).__name__
-    known = QuantizeAwareActivation._PRE_QUANT_ACTIVATIONS | QuantizeAwareActivation._POST_QUANT_ACTIVATIONS
-    if activation not in known:
-        return f"tfmot has no quantization-aware training for the activation {activation}."
+    if not trains_activation(layer):
+        return f"tfmot has no quantization-aware training for the activation {activation_name(layer)}."
     readers = consumers(layer.output, model)
     if len(readers) == 1 and _switches_training_off(readers[0]) and layer.name not in model.output_names:
         return f"tfmot leaves a layer out of quantization-aware training when '{readers[0].name}' follows it directly."

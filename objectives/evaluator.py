@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from paretune.objectives.doctor import examine
+from paretune.objectives.doctor import examine, examine_others
 from paretune.objectives.flatbuffer.formats import quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
+from paretune.objectives.flatbuffer.stored import file_format
 from paretune.objectives.flatbuffer.template import build_template
 from paretune.objectives.keras_door import keras, tf
 from paretune.objectives.loading.dataset import dataset_digest, load_dataset
@@ -27,6 +28,7 @@ from paretune.objectives.pipeline.trainer import train
 from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.task import build_task
+from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
@@ -48,8 +50,6 @@ class KerasEvaluator:
     """
 
     def __init__(self, settings: EvaluatorSettings) -> None:
-        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
         self._settings = settings
         self._prepared = prepare_model(settings)
         self._model = self._prepared.model
@@ -74,12 +74,13 @@ class KerasEvaluator:
 
     def _describe(self) -> ModelDescription:
         metric = self._task.objective
+        others = (f"Layer '{name}': {reason}" for name, reason in examine_others(self._model).items())
         return ModelDescription(
             architecture=self._prepared.digest,
             layers=self._layers,
             objectives={metric.name: metric, **FILE_OBJECTIVES},
             fingerprint=self._fingerprint(),
-            rewrites=self._prepared.notes,
+            notes=(*self._prepared.notes, *others, *self._data.notes),
             machine=machine_facts(self._settings.threads),
             samples={
                 "train": len(self._data.train.inputs[0]),
@@ -106,7 +107,11 @@ class KerasEvaluator:
         if candidate.architecture != self._prepared.digest:
             raise ValueError(f"candidate is of model {candidate.architecture}, this evaluates {self._prepared.digest}")
         training = TrainingData(self._data.train.inputs, self._data.train.targets, self._task.losses())
-        trained = train(self._model, self._weights, candidate, rung, training, limit)
+        try:
+            trained = train(self._model, self._weights, candidate, rung, training, limit)
+        except tf.errors.ResourceExhaustedError as error:
+            reason = str(error.message).splitlines()[0]
+            raise Infeasible(f"training ran out of memory; lower batch_size ({reason})") from None
         started = time.monotonic()
         write_weights(self._exportable, trained.weights)
         if rung is Rung.PROXY:
@@ -168,7 +173,7 @@ class KerasEvaluator:
         Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
         between trials that are equally fast.
         """
-        formats = tuple(decided.quantization for decided in policy.values())
+        formats = tuple(file_format(decided.quantization) for decided in policy.values())
         if formats not in self._latencies:
             self._latencies[formats] = measure_latency(exported, self._baseline_file, threads=self._settings.threads)
         return self._latencies[formats]

@@ -14,4 +14,14 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
-__all__ = ["keras", "tf", "tfmot"]
+__all__ = ["keras", "limit_threads", "tf", "tfmot"]
+
+
+def limit_threads(threads: int) -> None:
+    """Let TensorFlow compute with this many threads in this process; it must not have computed anything yet.
+
+    Raises:
+        RuntimeError: TensorFlow has been used before.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)

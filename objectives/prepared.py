@@ -5,6 +5,7 @@ and need not give the same weights. So its working copy is kept in the cache fol
 function's source. A missing, broken or unreadable entry is a miss.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -55,7 +56,9 @@ def prepare_model(settings: EvaluatorSettings) -> PreparedModel:
     copy = prepare_working_copy(loaded)
     prepared = PreparedModel(copy.model, tuple(copy.notes), _digest(copy.model))
     if entry is not None:
-        _write(entry, prepared)
+        # A full disk or a read-only home costs the next process some time, not this one its run.
+        with contextlib.suppress(OSError):
+            _write(entry, prepared)
     return prepared
 
 
@@ -63,7 +66,8 @@ def _cache_entry(settings: EvaluatorSettings) -> Path | None:
     if settings.cache_folder is None or not is_function_reference(settings.model):
         return None
     source = model_digest(settings.model, Path(settings.beside))
-    key = digest_of([settings.model, source, dict(settings.versions())])
+    # The number of threads changes the last bits of a convolution, and so what the function trains.
+    key = digest_of([settings.model, source, settings.threads, dict(settings.versions())])
     return Path(settings.cache_folder) / "models" / f"{key[:32]}.zip"
 
 

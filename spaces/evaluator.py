@@ -28,7 +28,8 @@ class ModelDescription:
         layers: The layers that a policy can decide about, in model order.
         objectives: Every objective it can measure, by name; the task's metric first.
         fingerprint: Digest or version by part (``model``, ``data``, ...); equal parts give equal numbers.
-        rewrites: Safe rewrites applied to the working copy, one sentence each.
+        notes: What the user should know, one sentence each: rewrites applied to the working copy, layers that no knob
+            covers, how the data was read.
         machine: CPU, its features, threads: what latency depends on.
         samples: Number of samples by split, ``train`` included.
     """
@@ -37,7 +38,7 @@ class ModelDescription:
     layers: tuple[LayerSpec, ...]
     objectives: Mapping[str, Objective]
     fingerprint: Mapping[str, str] = field(default_factory=dict)
-    rewrites: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
     samples: Mapping[str, int] = field(default_factory=dict)
 

@@ -75,7 +75,9 @@ class PruneRecipe(StageRecipe):
             raise ConfigurationError(
                 f"`pruning_schedule` must be polynomial or constant, got {self.pruning_schedule!r}."
             )
-        if not 0 <= self.begin < self.end <= 1:
+        if not all(isinstance(value, int | float) for value in (self.begin, self.end)) or not (
+            0 <= self.begin < self.end <= 1
+        ):
             raise ConfigurationError(f"0 <= `begin` < `end` <= 1 must hold, got {self.begin!r} and {self.end!r}.")
         if type(self.frequency) is not int or self.frequency < 1:
             raise ConfigurationError(f"`frequency` must be a whole number of at least 1, got {self.frequency!r}.")

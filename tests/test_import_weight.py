@@ -22,7 +22,7 @@ HEAVY_FOR_HELP = HEAVY | {"rich", "pydantic", "sqlalchemy", "numpy", "ruamel.yam
 def loaded_by(statement: str, cwd: Path) -> set[str]:
     """Return the modules that a fresh interpreter has loaded after a statement."""
     script = f"import sys, json\n{statement}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 

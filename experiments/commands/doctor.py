@@ -25,7 +25,7 @@ def command(experiment: Path, trust_model: bool, format_: str) -> None:
         print_json(diagnosis_document(description))
         return
     print_table(layers_table(description.layers))
-    for title, lines in (("Why not:", refusal_lines(description.layers)), ("Good to know:", description.rewrites)):
+    for title, lines in (("Why not:", refusal_lines(description.layers)), ("Good to know:", description.notes)):
         if lines:
             click.echo(f"\n{title}")
         for line in lines:

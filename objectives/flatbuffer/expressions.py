@@ -215,26 +215,53 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """A variable times a number that does not depend on weights, such as a rescaling folded in."""
+    """An array times numbers that do not depend on weights, such as a rescaling of the inputs that was folded in.
+
+    Attributes:
+        of: The array.
+        factors: One number, or one for each slice along ``axis``.
+        axis: Axis that ``factors`` runs along.
+    """
 
     of: Expression
-    factor: float
+    factors: tuple[float, ...]
+    axis: int
 
     def evaluate(self, weights: Weights) -> np.ndarray:
         """Return the product."""
-        return self.of.evaluate(weights) * np.float32(self.factor)
+        array = self.of.evaluate(weights)
+        along = [1] * array.ndim
+        along[self.axis] = -1
+        product: np.ndarray = array * np.array(self.factors, np.float32).reshape(along)
+        return product
 
     def sources(self) -> Iterator[Variable]:
         """Yield those of the inner expression."""
         return self.of.sources()
 
 
-def without_norms(expression: Expression) -> Expression:
-    """Return an expression as it would be if no norm were folded into its kernel."""
-    if isinstance(expression, Scaled):
-        return without_norms(expression.of)
-    if isinstance(expression, Reshaped | Transposed | Part | Times):
-        return replace(expression, of=without_norms(expression.of))
+@dataclass(frozen=True, slots=True)
+class Plus:
+    """A bias plus a number that does not depend on weights, such as the 3 of a hard sigmoid behind it."""
+
+    of: Expression
+    amount: float
+
+    def evaluate(self, weights: Weights) -> np.ndarray:
+        """Return the sum."""
+        return self.of.evaluate(weights) + np.float32(self.amount)
+
+    def sources(self) -> Iterator[Variable]:
+        """Yield those of the inner expression."""
+        return self.of.sources()
+
+
+def unscaled(expression: Expression) -> Expression:
+    """Return an expression as it would be if nothing were folded into its kernel."""
+    if isinstance(expression, Scaled | Times):
+        return unscaled(expression.of)
+    if isinstance(expression, Reshaped | Transposed | Part):
+        return replace(expression, of=unscaled(expression.of))
     return expression
 
 

@@ -21,7 +21,6 @@ from paretune.objectives.flatbuffer.expressions import (
     Scale,
     Scaled,
     Shifted,
-    Times,
     Transposed,
     Variable,
     Weights,
@@ -87,21 +86,6 @@ def match_constants(
     return found
 
 
-def match_multiples(constants: Mapping[str, np.ndarray], weights: Weights) -> dict[str, Expression]:
-    """Find constants that are a variable times a number; whether that number depends on weights is not known here."""
-    found: dict[str, Expression] = {}
-    for name, constant in constants.items():
-        for form, array in _forms(weights):
-            if array.size != constant.size or constant.size < 2:
-                continue
-            factor = _magnitude(constant) / _magnitude(array)
-            for sign in (factor, -factor):
-                arranged = _arranged(Times(form, sign), array * np.float32(sign), constant)
-                if arranged is not None:
-                    found[name] = arranged
-    return found
-
-
 def scaled_axes(constant: np.ndarray, array: np.ndarray) -> tuple[int, ...] | None:
     """Return the axes of ``constant`` along which it is ``array``, its axes in any order, times varying numbers.
 
@@ -110,7 +94,7 @@ def scaled_axes(constant: np.ndarray, array: np.ndarray) -> tuple[int, ...] | No
     """
     flat, target = array.squeeze(), constant.squeeze()
     kept = [axis for axis, length in enumerate(constant.shape) if length > 1]
-    for order in _orders(flat.shape, target.shape):
+    for order in orders(flat.shape, target.shape):
         varying = varying_axes(target, flat.transpose(order))
         if len(varying) <= 1:
             return tuple(kept[axis] for axis in varying)
@@ -128,7 +112,7 @@ def varying_axes(array: np.ndarray, other: np.ndarray) -> tuple[int, ...]:
 def _candidates(weights: Weights, norms: Sequence[Norm], sizes: set[int]) -> Iterator[tuple[int, float, Expression]]:
     """Yield size, sum of absolute values, and expression of whatever the converter may have made."""
     scales = {norm.layer: norm.scale(weights) for norm in norms}
-    for form, array in _forms(weights):
+    for form, array in forms(weights):
         if array.size not in sizes:
             continue
         yield array.size, _magnitude(array), form
@@ -138,13 +122,13 @@ def _candidates(weights: Weights, norms: Sequence[Norm], sizes: set[int]) -> Ite
     for norm in norms:
         if norm.channels in sizes:
             yield norm.channels, _magnitude(scales[norm.layer]), Scale(norm)
-    for shifted in _biases(weights, norms):
+    for shifted in biases(weights, norms):
         value = shifted.evaluate(weights)
         if value.size in sizes:
             yield value.size, _magnitude(value), shifted
 
 
-def _forms(weights: Weights) -> Iterator[tuple[Expression, np.ndarray]]:
+def forms(weights: Weights) -> Iterator[tuple[Expression, np.ndarray]]:
     """Yield every variable, whole, with depth and multiplier merged, and by gates."""
     for layer, arrays in weights.items():
         for index, array in enumerate(arrays):
@@ -186,7 +170,7 @@ def _scaled(
                     yield float(scale @ magnitudes @ np.abs(scales[behind.layer])), both
 
 
-def _biases(weights: Weights, norms: Sequence[Norm]) -> Iterator[Expression]:
+def biases(weights: Weights, norms: Sequence[Norm]) -> Iterator[Expression]:
     """Yield what a bias can become."""
     for norm in norms:
         yield Shifted(None, norm)
@@ -207,17 +191,25 @@ def _arranged(expression: Expression, array: np.ndarray, target: np.ndarray) -> 
     """Return the expression brought to the target's shape and axis order, or ``None`` where no order fits."""
     flat, wanted = array.squeeze(), target.squeeze()
     allowed = _TOLERANCE * float(np.abs(target).max())
-    for order in _orders(flat.shape, wanted.shape):
+    for order in orders(flat.shape, wanted.shape):
         if float(np.abs(flat.transpose(order) - wanted).max()) <= allowed:
-            if array.shape != flat.shape:
-                expression = Reshaped(expression, flat.shape)
-            if order != tuple(range(len(order))):
-                expression = Transposed(expression, order)
-            return expression if wanted.shape == target.shape else Reshaped(expression, target.shape)
+            return arrange(expression, array.shape, order, target.shape)
     return None
 
 
-def _orders(shape: tuple[int, ...], wanted: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def arrange(
+    expression: Expression, shape: tuple[int, ...], order: tuple[int, ...], wanted: tuple[int, ...]
+) -> Expression:
+    """Return the expression with its axes of length 1 dropped and the others reordered, in the wanted shape."""
+    flat = tuple(length for length in shape if length > 1)
+    if shape != flat:
+        expression = Reshaped(expression, flat)
+    if order != tuple(range(len(order))):
+        expression = Transposed(expression, order)
+    return expression if tuple(flat[axis] for axis in order) == wanted else Reshaped(expression, wanted)
+
+
+def orders(shape: tuple[int, ...], wanted: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Yield the axis orders that turn one shape into the other."""
     if len(shape) == len(wanted):
         for order in itertools.permutations(range(len(shape))):

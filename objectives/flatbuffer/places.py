@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.objectives.flatbuffer.expressions import Expression, Weights, part_of, without_norms
+from paretune.objectives.flatbuffer.expressions import Expression, Weights, part_of, unscaled
 from paretune.objectives.flatbuffer.graph import Graph, Operator, Tensor
 from paretune.objectives.flatbuffer.matching import scaled_axes, varying_axes
 from paretune.objectives.weights import compressed_variables
@@ -105,7 +105,7 @@ def _holders(
     exact = []
     for name, expression in matched.items():
         if name in constants and any((each.layer, each.index) == source for each in expression.sources()):
-            bare = without_norms(expression).evaluate(weights)
+            bare = unscaled(expression).evaluate(weights)
             exact.append((constants[name], varying_axes(expression.evaluate(weights), bare)))
     if exact:
         return exact

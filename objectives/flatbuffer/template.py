@@ -10,10 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from paretune.objectives.flatbuffer.conversion import clone, convert, convert_own, signature_names
+from paretune.objectives.flatbuffer.conversion import (
+    clone,
+    convert,
+    convert_own,
+    signature_names,
+    with_names_of,
+)
 from paretune.objectives.flatbuffer.expressions import Expression, Weights
 from paretune.objectives.flatbuffer.graph import Graph, read_graph
-from paretune.objectives.flatbuffer.matching import match_constants, match_multiples, norms_of
+from paretune.objectives.flatbuffer.matching import match_constants, norms_of
+from paretune.objectives.flatbuffer.near_matching import choose_expressions, near_matches
 from paretune.objectives.flatbuffer.places import KernelPlace, find_places
 
 #: Layers whose variables describe the data: no stage trains them, and random values would not be valid ones.
@@ -67,7 +74,7 @@ class FloatTemplate:
         if _shapes(weights) != self.shapes:
             raise ValueError("`model` must have the layers and shapes of the model the template was built from.")
         if self.unmatched or _fixed(model, weights) != self.fixed:
-            return convert(model)
+            return with_names_of(self.file, convert(model))
         file = bytearray(self.file)
         for patch in self.patches:
             # Adding zero turns the negative zeros that masks leave behind into plain ones: fewer distinct values.
@@ -92,14 +99,16 @@ def build_template(model: Any) -> FloatTemplate:
     graph = read_graph(file)
     constants = _float_constants(graph)
     trained = {name: arrays for name, arrays in weights.items() if name not in _fixed(model, weights)}
-    matched = match_constants(constants, trained, norms_of(copy))
-    left = {name: constant for name, constant in constants.items() if name not in matched}
-    matched |= match_multiples(left, trained)
+    norms = norms_of(copy)
+    matched = match_constants(constants, trained, norms)
     unmatched: tuple[str, ...] = ()
+    left = [name for name in constants if name not in matched]
     if left:
+        options = {name: [expression] for name, expression in matched.items()}
+        options |= {name: near_matches(constants[name], trained, norms) for name in left}
         weights_again = _randomise(copy, model, seed=2)
-        unmatched = _dependent(_float_constants(read_graph(convert_own(copy))), constants, matched, weights_again)
-        matched = {name: expression for name, expression in matched.items() if name not in unmatched}
+        again = _float_constants(read_graph(convert_own(copy)))
+        matched, unmatched = choose_expressions(constants, again, options, weights_again)
     names = signature_names(model)
     offsets = {tensor.name: tensor.offset for tensor in graph.all_tensors()}
     return FloatTemplate(
@@ -141,22 +150,6 @@ def _float_constants(graph: Graph) -> dict[str, np.ndarray]:
     tensors = [tensor for tensor in by_buffer.values() if tensor.dtype == "FLOAT32"]
     constants = {tensor.name: graph.stored(tensor) for tensor in tensors}
     return {name: constant for name, constant in constants.items() if constant.any()}
-
-
-def _dependent(
-    again: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray],
-    matched: Mapping[str, Expression],
-    weights: Weights,
-) -> tuple[str, ...]:
-    """Return the names of constants that other weights changed and that no expression follows."""
-    dependent = []
-    for name, constant in constants.items():
-        expected = matched[name].evaluate(weights) if name in matched else constant
-        found = again.get(name, np.empty(0))
-        if found.shape != expected.shape or np.abs(found - expected).max() > 1e-5 * np.abs(expected).max():
-            dependent.append(name)
-    return tuple(dependent)
 
 
 def _shapes(weights: Weights) -> dict[str, tuple[tuple[int, ...], ...]]:

@@ -27,6 +27,7 @@ from paretune.objectives.keras_door import keras, tf, tfmot
 from paretune.objectives.pipeline.copies import LayerWeights, fresh_copy, wrap_layers
 from paretune.objectives.pipeline.fitting import AfterEachStep, Meter, TrainingData, fit
 from paretune.objectives.pipeline.hold import holder
+from paretune.objectives.tfmot_support import trains_activation
 from paretune.objectives.weights import compressed_variables
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.recipe import StageRecipe
@@ -89,7 +90,7 @@ def annotated_layers(model: Any, policy: Policy) -> set[str]:
         elif isinstance(layer, keras.layers.BatchNormalization):
             wanted = _folds_into(producers[0])
         else:
-            wanted = registry.supports(layer)
+            wanted = registry.supports(layer) and trains_activation(layer)
         if wanted:
             found.add(layer.name)
     return found

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from paretune.experiments.cli import COMMANDS, main, paretune
 from paretune.experiments.cli import run as run_cli
 from paretune.experiments.run import open_run
 from paretune.experiments.run_folder import RunFolder
+from tests.fakes import AnalyticEvaluator
 
 EXPERIMENT = """\
 name: fake
@@ -54,7 +56,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(place: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-m", "tests.experiments.fake_cli", *words],
         cwd=place,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XDG_CACHE_HOME": str(place), **environment},
@@ -251,7 +253,7 @@ def test_a_wish_to_stop_is_deferred_once_and_not_for_long(script: str, said: str
         "except KeyboardInterrupt:",
         "    print('stopped')",
     ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=20)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=20)
     assert done.stdout == f"{said}\n"
 
 
@@ -389,7 +391,8 @@ def test_plan_tells_space_sizes_cost_and_constraints(searched: Path) -> None:
     assert plan["parameters"] == 12
     assert plan["combinations"] == (6 * 4 * 7) ** 4
     assert plan["smallest_bytes"] < plan["baseline"]["size_bytes"] < plan["largest_bytes"]
-    assert plan["training_steps"] == {"prune": 8, "cluster": 4, "quantize": 4}
+    batches = math.ceil(AnalyticEvaluator().describe().samples["train"] / 64)
+    assert plan["training_steps"] == {"prune": 4 * batches, "cluster": 2 * batches, "quantize": 2 * batches}
     assert plan["trained_before"] >= 6
     assert [bound["kind"] for bound in plan["constraints"]] == ["at least", "at most"]
     assert plan["constraints"][1]["bound"] == pytest.approx(0.9 * plan["baseline"]["size_bytes"])

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from paretune.experiments.config import Tracking
 from paretune.experiments.front_picture import save_picture
 from paretune.experiments.run import open_run
 from paretune.experiments.run_folder import RunFolder
-from paretune.experiments.tracking import embedded_store, writing_record
+from paretune.experiments.tracking import embedded_store, tracking_store, writing_record
 from paretune.experiments.tracking_content import RunContent, front_csv, with_safe_names
 from paretune.experiments.tracking_record import MlflowRecord, RecordCounts
 from paretune.experiments.tracking_sync import sync_run
@@ -219,6 +220,22 @@ def test_nothing_is_written_outside_the_folder_of_the_store(tmp_path: Path, monk
     assert {path.name for path in (tmp_path / "my runs").iterdir()} == {"mlflow.db", "mlflow-artifacts"}
 
 
+@pytest.mark.parametrize(
+    ("uri", "artifacts"),
+    [
+        (None, "runs/mlflow-artifacts"),
+        ("sqlite:///elsewhere.db", "runs/mlflow-artifacts"),
+        ("http://127.0.0.1:5000", None),
+        ("file:///somewhere", None),
+    ],
+)
+def test_artifacts_of_a_database_lie_beside_the_runs_and_others_where_the_store_keeps_them(
+    tmp_path: Path, uri: str | None, artifacts: str | None
+) -> None:
+    store = tracking_store(tmp_path / "runs" / "digits", Tracking(uri=uri))
+    assert store.artifacts == (None if artifacts is None else (tmp_path / artifacts).as_uri())
+
+
 def test_a_model_with_more_knobs_than_one_batch_takes_is_recorded_whole(record: MlflowRecord, runs: Runs) -> None:
     update(record, content_of(sample_trials(1, layers=40)), is_running=False)
     assert len(runs()["trial 1"].data.params) == 40 * 3 + 1
@@ -256,7 +273,7 @@ def place(tmp_path: Path, empty_database: Path) -> Path:
 
 def start(place: Path, *words: str, seconds: float = 0.0) -> "subprocess.Popen[str]":
     """Start the command line with an analytic evaluator; a trained trial takes ``seconds``."""
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-m", "tests.experiments.fake_cli", *words],
         cwd=place,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "FAKE_SECONDS": str(seconds)},
