@@ -39,13 +39,14 @@ def signature_names(model: Any) -> SignatureNames:
 
 
 def clone(model: Any) -> Any:
-    """Return a model of the same configuration that shares nothing with ``model``; its weights are fresh.
+    """Return a functional model of the same layers that shares nothing with ``model``; its weights are fresh.
 
     Its name is always ``model``, and Keras starts counting the names that it makes anew: both become part of tensor
     names, and a file must not depend on what the process did before.
     """
     keras.backend.reset_uids()
-    return type(model).from_config({**model.get_config(), "name": "model"})
+    copy = keras.models.clone_model(model)
+    return keras.Model(copy.inputs, copy.outputs, name="model")
 
 
 def convert(model: Any) -> bytes:
@@ -58,7 +59,8 @@ def convert(model: Any) -> bytes:
         ModelRefused: TensorFlow Lite's built-in operators cannot express the model.
     """
     copy = clone(model)
-    copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights())
     return convert_own(copy)
 
 
@@ -95,38 +97,28 @@ def with_names_of(named: bytes, file: bytes) -> bytes:
     The converter merges equal constants, and then calls tensors otherwise than for other weights.
     """
     model, other = (flatbuffer_utils.read_model_from_bytearray(bytearray(each)) for each in (file, named))
-    if [_outline(each) for each in model.subgraphs] != [_outline(each) for each in other.subgraphs]:
+    if _outline(model) != _outline(other):
         return file
     for subgraph, example in zip(model.subgraphs, other.subgraphs, strict=True):
         for operator, like in zip(subgraph.operators, example.operators, strict=True):
-            for own, theirs in zip((*operator.inputs, *operator.outputs), (*like.inputs, *like.outputs), strict=True):
-                if own >= 0:
+            # A bias of zeros is left out: at the end of the inputs, or by number -1.
+            pairs = [
+                *zip(operator.inputs, like.inputs, strict=False),
+                *zip(operator.outputs, like.outputs, strict=True),
+            ]
+            for own, theirs in pairs:
+                if own >= 0 and theirs >= 0:
                     subgraph.tensors[own].name = example.tensors[theirs].name
     return _with_unique_names(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
 
 
-def _outline(subgraph: Any) -> list[Any]:
+def _outline(model: Any) -> list[list[tuple[Any, int]]]:
+    """Return the kinds of operators, by subgraph, and how many outputs each has."""
+    codes = [(code.builtinCode, code.deprecatedBuiltinCode, code.customCode) for code in model.operatorCodes]
     return [
-        (operator.builtinOptionsType, [number >= 0 for number in operator.inputs], len(operator.outputs))
-        for operator in subgraph.operators
+        [(codes[operator.opcodeIndex], len(operator.outputs)) for operator in subgraph.operators]
+        for subgraph in model.subgraphs
     ]
-
-
-def _with_unique_names(file: bytes) -> bytes:
-    names = [tensor.name for tensor in read_graph(file).all_tensors()]
-    if len(set(names)) == len(names):
-        return file
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(file))
-    taken: set[bytes] = set()
-    for subgraph in model.subgraphs:
-        for tensor in subgraph.tensors:
-            name, count = tensor.name or b"tensor", 1
-            while name in taken:
-                count += 1
-                name = (tensor.name or b"tensor") + b"#%d" % count
-            tensor.name = name
-            taken.add(name)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 @contextlib.contextmanager

@@ -131,9 +131,9 @@ def read_weights(model: Any) -> dict[str, list[np.ndarray]]:
 def _randomise(copy: Any, model: Any, seed: int) -> dict[str, list[np.ndarray]]:
     """Give ``copy`` random weights, valid for every kind of layer, and return them."""
     generator = np.random.default_rng(seed)
-    for layer, original in zip(copy.layers, model.layers, strict=True):
+    for layer in copy.layers:
         values = []
-        for value in original.get_weights():
+        for value in model.get_layer(layer.name).get_weights():
             if type(layer).__name__ in _FIXED_KINDS or not np.issubdtype(np.asarray(value).dtype, np.floating):
                 values.append(value)
             elif np.ndim(value) >= 2:
