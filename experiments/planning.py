@@ -1,19 +1,18 @@
 """What a search will face: size of the space, reachable files, cost of a trial, constraints as numbers."""
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from paretune.experiments.config import Experiment
-from paretune.experiments.one_worker import one_worker
-from paretune.experiments.run import open_run
-from paretune.experiments.run_folder import RunFolder
-from paretune.experiments.searching import search_problem
-from paretune.experiments.worker_handle import EvaluatorFactory
-from paretune.experiments.workers import build_keras_evaluator
+from paretune.experiments.config.experiment import Experiment
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.run import open_run
+from paretune.experiments.runs.searching import search_problem
+from paretune.experiments.workers.handle import EvaluatorFactory
+from paretune.experiments.workers.one_worker import one_worker
+from paretune.experiments.workers.pool import build_keras_evaluator
 from paretune.search.feasibility import bound_of
 from paretune.search.front import values_of
 from paretune.search.satisfiable import check_satisfiable
@@ -21,7 +20,7 @@ from paretune.search.settings import SearchProblem
 from paretune.spaces.errors import TrialError, Unsatisfiable
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Limit, Rung, StageRecipe
+from paretune.spaces.recipe import Limit, Rung
 from paretune.spaces.trial import Trial
 
 #: Measures a policy without training it.
@@ -138,12 +137,7 @@ class _Probes:
 
 def _training_steps(problem: SearchProblem) -> dict[str, int]:
     samples = problem.description.samples.get("train", 0)
-    return {stage: _stage_steps(getattr(problem.recipe, stage), samples) for stage in ("prune", "cluster", "quantize")}
-
-
-def _stage_steps(recipe: StageRecipe, samples: int) -> int:
-    # as the trainer counts: a started batch is a step
-    return max(1, math.ceil(recipe.epochs * math.ceil(samples / min(recipe.batch_size, max(samples, 1)))))
+    return {stage: getattr(problem.recipe, stage).steps(samples) for stage in ("prune", "cluster", "quantize")}
 
 
 def _bounds(problem: SearchProblem, baseline: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -4,16 +4,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paretune.experiments.config import Experiment
-from paretune.experiments.progress import SearchProgress
-from paretune.experiments.run import Run
-from paretune.experiments.run_folder import RunFolder
-from paretune.experiments.searching import PreparedRun, finished_run, prepare_run, search_run
+from paretune.experiments.config.experiment import Experiment
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.run import Run
+from paretune.experiments.runs.searching import PreparedRun, finished_run, prepare_run, search_run
 from paretune.experiments.stopping import StopWish, stop_signals
-from paretune.experiments.tracking import Ending, Tracker
-from paretune.experiments.wording import budget_text
-from paretune.experiments.worker_handle import EvaluatorFactory
-from paretune.experiments.workers import build_keras_evaluator
+from paretune.experiments.terminal.progress import SearchProgress
+from paretune.experiments.terminal.wording import budget_text
+from paretune.experiments.tracking.tracker import Ending, Tracker
+from paretune.experiments.workers.handle import EvaluatorFactory
+from paretune.experiments.workers.pool import build_keras_evaluator
 from paretune.search.events import SearchOutcome
 from paretune.search.front import Front
 
@@ -56,7 +56,7 @@ def run_session(
 
     Raises:
         KeyboardInterrupt: If it was stopped before the search began, or could not stop in good time.
-        ParetuneError: See :func:`paretune.experiments.searching.prepare_run`.
+        ParetuneError: See :func:`paretune.experiments.runs.searching.prepare_run`.
     """
     finished = finished_run(experiment, folder)
     if finished is not None:

@@ -1,12 +1,13 @@
 """How a candidate is trained, and what a trial evaluates."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policy import Policy, digest_of
+from paretune.spaces.policy import Policy, Quantization, digest_of
 from paretune.spaces.suggest import nearest
 
 
@@ -38,6 +39,14 @@ class StageRecipe:
     learning_rate: float = 1e-3
     batch_size: int = 64
     schedule: str = "cosine"
+
+    def steps(self, samples: int, rung: Rung = Rung.FULL) -> int:
+        """Return the optimizer steps this takes on so many training samples: at least one, a started batch counts."""
+        return max(1, math.ceil(rung.epochs_share * self.epochs * math.ceil(samples / self.batch_size_for(samples))))
+
+    def batch_size_for(self, samples: int) -> int:
+        """Return the batch size, never more than there are samples."""
+        return max(1, min(self.batch_size, samples))
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate"):
@@ -97,6 +106,25 @@ class Recipe:
             stage.name: {entry.name: getattr(getattr(self, stage.name), entry.name) for entry in fields(kind)}
             for stage, kind in zip(fields(self), (PruneRecipe, StageRecipe, StageRecipe), strict=True)
         }
+
+
+def stages_of(policy: Policy) -> tuple[str, ...]:
+    """Return the stages that a policy needs, in order."""
+    decided = policy.values()
+    needed = {
+        "prune": any(layer.sparsity > 0 for layer in decided),
+        "cluster": any(layer.clusters is not None for layer in decided),
+        "quantize": any(layer.quantization is Quantization.INT8_QAT for layer in decided),
+    }
+    return tuple(stage for stage, is_needed in needed.items() if is_needed)
+
+
+def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) -> int:
+    """Return the optimizer steps that a trial of ``policy`` takes on so many training samples."""
+    if rung is Rung.PROXY:
+        return 0
+    stages: list[StageRecipe] = [getattr(recipe, stage) for stage in stages_of(policy)]
+    return sum(stage.steps(samples, rung) for stage in stages)
 
 
 def read_recipe(document: Mapping[str, Mapping[str, Any]]) -> Recipe:

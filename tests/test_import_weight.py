@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from paretune.experiments.config import parse_experiment
-from paretune.experiments.ledger import SqlLedger
-from paretune.experiments.run import facts_to_remember
-from paretune.experiments.run_facts import RunFacts
-from paretune.experiments.run_folder import RunFolder
+from paretune.experiments.config.experiment import parse_experiment
+from paretune.experiments.runs.facts import RunFacts
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.ledger import SqlLedger
+from paretune.experiments.runs.run import facts_to_remember
 from tests.experiments.sample_trials import OBJECTIVES, fill_ledger, sample_trials
 from tests.fakes import AnalyticEvaluator
 

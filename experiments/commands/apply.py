@@ -14,8 +14,8 @@ from paretune.experiments.commands.options import experiment_argument, say, trus
 @trust_option
 def command(policy: Path, experiment: Path, to: Path, trust_model: bool) -> None:
     """Train the model of EXPERIMENT under POLICY and write model.tflite, policy.yaml, card.md, measurement.json."""
-    from paretune.experiments.config import read_experiment
-    from paretune.experiments.exporting import apply_policy
+    from paretune.experiments.config.experiment import read_experiment
+    from paretune.experiments.exports.exporting import apply_policy
 
     exported = apply_policy(policy, read_experiment(experiment), to, trust_model=trust_model, say=say)
     for fault in exported.faults:

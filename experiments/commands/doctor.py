@@ -13,10 +13,10 @@ from paretune.experiments.commands.options import experiment_argument, format_op
 @format_option
 def command(experiment: Path, trust_model: bool, format_: str) -> None:
     """Show which knobs apply to each layer of the model, and why not."""
-    from paretune.experiments.config import read_experiment
+    from paretune.experiments.config.experiment import read_experiment
     from paretune.experiments.diagnosis import diagnosis_document
-    from paretune.experiments.one_worker import one_worker
-    from paretune.experiments.tables import layers_table, print_table, refusal_lines
+    from paretune.experiments.terminal.tables import layers_table, print_table, refusal_lines
+    from paretune.experiments.workers.one_worker import one_worker
 
     say("loading the model and the data")
     with one_worker(read_experiment(experiment), trust_model=trust_model) as pool:

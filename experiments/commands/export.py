@@ -23,9 +23,9 @@ def command(run: str, pick: str, to: Path | None, trust_model: bool) -> None:
 
     The file is measured again before it is kept.
     """
-    from paretune.experiments.exporting import export_pick
-    from paretune.experiments.run import open_run
-    from paretune.experiments.run_folder import find_run
+    from paretune.experiments.exports.exporting import export_pick
+    from paretune.experiments.runs.folder import find_run
+    from paretune.experiments.runs.run import open_run
 
     folder = find_run(run)
     to = to or folder.path / "export" / pick

@@ -15,11 +15,11 @@ from paretune.experiments.commands.options import format_option, print_json, rea
 @format_option
 def command(run: str, max_size: float | None, max_drop: float | None, max_latency: float | None, format_: str) -> None:
     """Show the front of RUN (a folder, or a name under runs/); ask it again with tighter bounds."""
-    from paretune.experiments.front_document import front_document
-    from paretune.experiments.run import open_run
-    from paretune.experiments.run_folder import find_run
+    from paretune.experiments.runs.folder import find_run
+    from paretune.experiments.runs.run import open_run
     from paretune.experiments.session import metric_of
-    from paretune.experiments.tables import front_table, print_table
+    from paretune.experiments.terminal.front_document import front_document
+    from paretune.experiments.terminal.tables import front_table, print_table
     from paretune.spaces.objective import Bound, Constraint
 
     with open_run(find_run(run)) as opened:

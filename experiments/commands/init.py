@@ -17,7 +17,7 @@ def command(model: str, data: str, output: Path, force: bool) -> None:
 
     MODEL is a .keras or .h5 file, a SavedModel folder, or module:function.
     """
-    from paretune.experiments.init_file import write_experiment
+    from paretune.experiments.config.init_file import write_experiment
 
     written = write_experiment(output, model=model, data=data, force=force)
     click.echo(str(written))

@@ -14,11 +14,11 @@ from paretune.experiments.commands.options import experiment_argument, format_op
 @format_option
 def command(experiment: Path, out: Path | None, trust_model: bool, format_: str) -> None:
     """Show the size of the space, the sizes in reach, what a trial costs, and the constraints as numbers."""
-    from paretune.experiments.config import read_experiment
-    from paretune.experiments.plan_text import plan_rows
+    from paretune.experiments.config.experiment import read_experiment
     from paretune.experiments.planning import plan_experiment
-    from paretune.experiments.searching import run_folder_of
-    from paretune.experiments.tables import facts_table, print_table
+    from paretune.experiments.runs.searching import run_folder_of
+    from paretune.experiments.terminal.plan_text import plan_rows
+    from paretune.experiments.terminal.tables import facts_table, print_table
 
     asked = read_experiment(experiment)
     say("loading the model and the data; measuring untrained policies")

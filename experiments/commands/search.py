@@ -32,11 +32,11 @@ def command(
 
     Ctrl-C stops it and keeps everything finished; the same command goes on.
     """
-    from paretune.experiments.config import read_experiment, with_overrides
-    from paretune.experiments.searching import run_folder_of
+    from paretune.experiments.config.experiment import read_experiment, with_overrides
+    from paretune.experiments.runs.searching import run_folder_of
     from paretune.experiments.session import run_session
-    from paretune.experiments.session_report import report_session
     from paretune.experiments.stopping import Interrupted
+    from paretune.experiments.terminal.session_report import report_session
 
     asked = with_overrides(read_experiment(experiment), trials=trials, minutes=minutes, workers=workers, seed=seed)
     if no_tracking:

@@ -9,8 +9,8 @@ from paretune.experiments.commands.options import run_argument
 @run_argument
 def command(run: str) -> None:
     """Bring MLflow's record of RUN up to its ledger, and check that both show the same front."""
-    from paretune.experiments.run_folder import find_run
-    from paretune.experiments.tracking_sync import sync_run
+    from paretune.experiments.runs.folder import find_run
+    from paretune.experiments.tracking.sync import sync_run
 
     done = sync_run(find_run(run))
     front = ", ".join(map(str, done.front)) or "none"

@@ -9,6 +9,6 @@ import click
 def command(run: str | None, port: int) -> None:
     """Open MLflow's page for RUN, or for the runs under runs/, on 127.0.0.1; Ctrl-C ends it."""
     from paretune.experiments.commands.options import say
-    from paretune.experiments.tracking_page import serve_page
+    from paretune.experiments.tracking.page import serve_page
 
     serve_page(run, port, say=say)

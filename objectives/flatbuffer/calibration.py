@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from paretune.objectives.flatbuffer.graph import Graph, read_graph
+from paretune.objectives.flatbuffer.graph import read_graph
 from paretune.objectives.measure.interpreter import allocate, open_interpreter, run_once
 from paretune.spaces.errors import MeasurementFailed
 
@@ -22,8 +22,7 @@ _MEMORY = 64 * 2**20
 def activation_ranges(file: bytes, input_names: Sequence[str], samples: Sequence[np.ndarray]) -> Ranges:
     """Run samples through a float file and return the least and largest value of every float tensor it computes.
 
-    Tensors inside loops are left out: they cannot be read from outside. The table of an embedding counts as a whole,
-    because samples rarely touch all of its rows.
+    Tensors inside loops are left out: they cannot be read from outside.
 
     Args:
         file: A float32 file for a batch of one.
@@ -42,12 +41,11 @@ def activation_ranges(file: bytes, input_names: Sequence[str], samples: Sequence
     per_sample = 4 * sum(tensor.elements for tensor in graph.tensors[0] if not tensor.is_constant)
     batch = max(1, min(len(samples[0]), _MEMORY // max(per_sample, 1)))
     try:
-        ranges = _ranges(file, input_names, samples, wanted, batch)
+        return _ranges(file, input_names, samples, wanted, batch)
     except MeasurementFailed:  # a batch of one is baked into some models
         if batch == 1:
             raise
-        ranges = _ranges(file, input_names, samples, wanted, 1)
-    return {**ranges, **_table_ranges(graph)}
+        return _ranges(file, input_names, samples, wanted, 1)
 
 
 def _ranges(
@@ -85,13 +83,3 @@ def _values(interpreter: Any, number: int) -> Any:
         return interpreter.get_tensor(number)
     except ValueError:  # state of a recurrent layer, which has no data between runs
         return None
-
-
-def _table_ranges(graph: Graph) -> Ranges:
-    ranges = {}
-    for operator in graph.operators:
-        table = graph.named(operator, operator.inputs[0]) if operator.inputs and operator.inputs[0] >= 0 else None
-        if operator.kind == "GATHER" and table is not None and table.is_constant and table.dtype == "FLOAT32":
-            values = graph.stored(table)
-            ranges[graph.named(operator, operator.outputs[0]).name] = float(values.min()), float(values.max())
-    return ranges

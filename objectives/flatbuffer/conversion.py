@@ -121,6 +121,24 @@ def _outline(model: Any) -> list[list[tuple[Any, int]]]:
     ]
 
 
+def _with_unique_names(file: bytes) -> bytes:
+    """Return the file with each tensor name used once; one whose names are unique comes back as it is."""
+    names = [tensor.name for tensor in read_graph(file).all_tensors()]
+    if len(set(names)) == len(names):
+        return file
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(file))
+    taken: set[bytes] = set()
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            name, count = tensor.name or b"tensor", 1
+            while name in taken:
+                count += 1
+                name = (tensor.name or b"tensor") + b"#%d" % count
+            tensor.name = name
+            taken.add(name)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep TensorFlow's remarks about saving and converting from the terminal."""

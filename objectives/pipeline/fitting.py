@@ -61,11 +61,6 @@ class Meter:
             raise LimitReached(f"needed more than {steps} training steps")
 
 
-def stage_steps(recipe: StageRecipe, samples: int, epochs_share: float = 1.0) -> int:
-    """Return the optimizer steps of a stage: at least one, a started batch counts."""
-    return max(1, math.ceil(epochs_share * recipe.epochs * math.ceil(samples / _batch_size(recipe, samples))))
-
-
 def fit(
     model: Any,
     data: TrainingData,
@@ -90,16 +85,12 @@ def fit(
     )
     model.compile(optimizer=keras.optimizers.Adam(schedule), loss=list(data.losses))
     model.fit(
-        _batches(data, _batch_indices(data.samples, _batch_size(recipe, data.samples), steps, seed)),
+        _batches(data, _batch_indices(data.samples, recipe.batch_size_for(data.samples), steps, seed)),
         epochs=1,
         steps_per_epoch=steps,
         verbose=0,
         callbacks=[*callbacks, _Watch(meter, stage)],
     )
-
-
-def _batch_size(recipe: StageRecipe, samples: int) -> int:
-    return min(recipe.batch_size, samples)
 
 
 def _batch_indices(samples: int, batch_size: int, steps: int, seed: int) -> NDArray[np.int64]:

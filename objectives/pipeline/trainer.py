@@ -9,12 +9,11 @@ from typing import Any
 from paretune.objectives.keras_door import keras
 from paretune.objectives.pipeline.cluster import cluster
 from paretune.objectives.pipeline.copies import LayerWeights
-from paretune.objectives.pipeline.fitting import Meter, TrainingData, stage_steps
+from paretune.objectives.pipeline.fitting import Meter, TrainingData
 from paretune.objectives.pipeline.one_shot import one_shot
 from paretune.objectives.pipeline.prune import prune
 from paretune.objectives.pipeline.quantize_aware import quantize_aware
-from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
 
 _STAGES = {"prune": prune, "cluster": cluster, "quantize": quantize_aware}
 
@@ -32,24 +31,6 @@ class Trained:
     weights: LayerWeights
     training_steps: int
     seconds: Mapping[str, float]
-
-
-def stages_of(policy: Policy) -> tuple[str, ...]:
-    """Return the stages that a policy needs, in order."""
-    decided = policy.values()
-    needed = {
-        "prune": any(layer.sparsity > 0 for layer in decided),
-        "cluster": any(layer.clusters is not None for layer in decided),
-        "quantize": any(layer.quantization is Quantization.INT8_QAT for layer in decided),
-    }
-    return tuple(stage for stage, is_needed in needed.items() if is_needed)
-
-
-def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) -> int:
-    """Return the optimizer steps that a trial of ``policy`` takes."""
-    if rung is Rung.PROXY:
-        return 0
-    return sum(stage_steps(getattr(recipe, stage), samples, rung.epochs_share) for stage in stages_of(policy))
 
 
 def train(
@@ -85,7 +66,7 @@ def train(
             candidate.policy,
             data,
             recipe,
-            steps=stage_steps(recipe, data.samples, rung.epochs_share),
+            steps=recipe.steps(data.samples, rung),
             seed=candidate.seed,
             meter=meter,
         )

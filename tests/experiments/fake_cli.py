@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from paretune.experiments import workers
 from paretune.experiments.cli import main
+from paretune.experiments.workers import pool
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.evaluator import Split
 from paretune.spaces.measurement import Measurement
@@ -52,5 +52,5 @@ if __name__ == "__main__":
     # A function that can be pickled by name: this module is `__main__` here, and something else in a worker.
     from tests.experiments.fake_cli import build as build_by_name
 
-    workers.build_keras_evaluator = build_by_name
+    pool.build_keras_evaluator = build_by_name
     main()

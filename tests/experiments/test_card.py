@@ -1,7 +1,7 @@
 import re
 from dataclasses import replace
 
-from paretune.experiments.card import CardContent, card_text
+from paretune.experiments.exports.card import CardContent, card_text
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import ACCURACY
 

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from paretune.experiments.cli import COMMANDS, main, paretune
 from paretune.experiments.cli import run as run_cli
-from paretune.experiments.run import open_run
-from paretune.experiments.run_folder import RunFolder
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.run import open_run
 from tests.fakes import AnalyticEvaluator
 
 EXPERIMENT = """\
@@ -164,7 +164,7 @@ def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_init_writes_a_file_that_reads_back_and_keeps_one_that_is_there(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from paretune.experiments.config import read_experiment
+    from paretune.experiments.config.experiment import read_experiment
 
     assert in_process(place, monkeypatch, "init", "model.npz", "--data", "data.npz", "-o", "mine.yaml") == 0
     assert capsys.readouterr().out == "mine.yaml\n"

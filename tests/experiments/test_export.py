@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.experiments.export import ExportContent, Remeasure, export_trial
+from paretune.experiments.exports.export import ExportContent, Remeasure, export_trial
 from paretune.spaces.errors import ExportMismatch, RunError
 from paretune.spaces.evaluator import Split
 from paretune.spaces.trial import Trial
@@ -114,7 +114,7 @@ def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_measured(tm
 
 
 def test_policy_yaml_reads_back_to_the_policy(tmp_path: Path) -> None:
-    from paretune.experiments.policy_file import read_policy
+    from paretune.experiments.config.policy_file import read_policy
     from paretune.spaces.space import SpaceSettings, build_space
 
     export_trial(content(), measuring_as(TRIAL), tmp_path / "out")

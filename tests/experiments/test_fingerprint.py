@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from paretune.experiments.config import Experiment, parse_experiment
-from paretune.experiments.fingerprint import compare, digest_without_loading, require_same, run_fingerprint
+from paretune.experiments.config.experiment import Experiment, parse_experiment
+from paretune.experiments.runs.fingerprint import compare, digest_without_loading, require_same, run_fingerprint
 from paretune.spaces.errors import RunError
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.recipe import PruneRecipe, Recipe

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from paretune.experiments.config import parse_experiment, read_experiment
-from paretune.experiments.init_file import experiment_text, write_experiment
+from paretune.experiments.config.experiment import parse_experiment, read_experiment
+from paretune.experiments.config.init_file import experiment_text, write_experiment
 from paretune.spaces.errors import ConfigurationError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.experiments.ledger import SqlLedger, trial_folder
+from paretune.experiments.runs.ledger import SqlLedger, trial_folder
 from paretune.spaces.errors import RunError
 from paretune.spaces.trial import TrialState
 from tests.contracts.ledger import FullDiskContract, LedgerContract, a_measurement, completed, opened
@@ -111,7 +111,7 @@ def test_what_was_committed_survives_the_kill_of_the_writer(path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
         "from tests.contracts.ledger import completed, opened\n"
-        "from paretune.experiments.ledger import SqlLedger\n"
+        "from paretune.experiments.runs.ledger import SqlLedger\n"
         "ledger = SqlLedger.create(Path(sys.argv[1])); completed(ledger); opened(ledger, 0.2)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

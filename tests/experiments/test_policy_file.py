@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.experiments.config.policy_file import policy_text, read_policy, write_policy
 from paretune.experiments.files import write_atomically
-from paretune.experiments.policy_file import policy_text, read_policy, write_policy
 from paretune.spaces.errors import ConfigurationError, RunError
 from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.space import Space, SpaceSettings, build_space

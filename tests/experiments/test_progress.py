@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from paretune.experiments.progress import SearchProgress
+from paretune.experiments.terminal.progress import SearchProgress
 from paretune.search.events import Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.spaces.trial import Budget, TrialState
 from tests.experiments.sample_trials import sample_front, sample_trials

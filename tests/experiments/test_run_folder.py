@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from paretune.experiments.run_folder import RunFolder, cache_folder, find_run
+from paretune.experiments.runs.folder import RunFolder, cache_folder, find_run
 from paretune.spaces.errors import RunError
 
 HOLD = (
     "import sys, time; from pathlib import Path\n"
-    "from paretune.experiments.run_folder import RunFolder\n"
+    "from paretune.experiments.runs.folder import RunFolder\n"
     "with RunFolder(Path(sys.argv[1])).lock():\n"
     "    print('held', flush=True); time.sleep(600)\n"
 )

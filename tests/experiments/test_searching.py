@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from paretune.experiments.config import Experiment, parse_experiment, with_overrides
-from paretune.experiments.run import open_run
-from paretune.experiments.run_folder import RunFolder
-from paretune.experiments.searching import (
+from paretune.experiments.config.experiment import Experiment, parse_experiment, with_overrides
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.run import open_run
+from paretune.experiments.runs.searching import (
     PreparedRun,
     finished_run,
     prepare_run,
@@ -206,8 +206,8 @@ def test_a_missing_file_of_a_trial_is_one_line(experiment: Experiment, folder: R
 def test_a_killed_search_goes_on_and_repeats_nothing(experiment: Experiment, folder: RunFolder) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from paretune.experiments.config import parse_experiment\n"
-        "from paretune.experiments.run_folder import RunFolder\n"
+        "from paretune.experiments.config.experiment import parse_experiment\n"
+        "from paretune.experiments.runs.folder import RunFolder\n"
         "from tests.experiments import evaluators, test_searching as t\n"
         "experiment = parse_experiment(t.TEXT, Path(sys.argv[1]))\n"
         "with t.prepared(experiment, RunFolder(Path(sys.argv[2])), build=evaluators.build_slow) as ready:\n"

@@ -3,9 +3,9 @@ import re
 import pytest
 from rich.console import Console
 
-from paretune.experiments.front_document import front_document
-from paretune.experiments.tables import facts_table, front_table, layers_table, print_table, refusal_lines
-from paretune.experiments.wording import bytes_text, count_text, policy_summary, seconds_text, value_text
+from paretune.experiments.terminal.front_document import front_document
+from paretune.experiments.terminal.tables import facts_table, front_table, layers_table, print_table, refusal_lines
+from paretune.experiments.terminal.wording import bytes_text, count_text, policy_summary, seconds_text, value_text
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import Quantization
 from tests.experiments.sample_trials import sample_front, sample_trials

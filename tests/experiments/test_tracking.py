@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from paretune.experiments.config import Tracking
-from paretune.experiments.front_picture import save_picture
-from paretune.experiments.run import open_run
-from paretune.experiments.run_folder import RunFolder
-from paretune.experiments.tracking import embedded_store, tracking_store, writing_record
-from paretune.experiments.tracking_content import RunContent, front_csv, with_safe_names
-from paretune.experiments.tracking_record import MlflowRecord, RecordCounts
-from paretune.experiments.tracking_sync import sync_run
+from paretune.experiments.config.experiment import Tracking
+from paretune.experiments.exports.front_picture import save_picture
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.run import open_run
+from paretune.experiments.tracking.content import RunContent, front_csv, with_safe_names
+from paretune.experiments.tracking.record import MlflowRecord, RecordCounts
+from paretune.experiments.tracking.sync import sync_run
+from paretune.experiments.tracking.tracker import embedded_store, tracking_store, writing_record
 from paretune.search.front import hypervolume_history, values_of
 from paretune.spaces.errors import RunError
 from paretune.spaces.trial import Trial, TrialState

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from paretune.experiments.workers import WorkerPool
+from paretune.experiments.workers.pool import WorkerPool
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, MeasurementFailed, RunError, WorkerLost
 from paretune.spaces.evaluator import Split
@@ -266,7 +266,7 @@ def test_workers_do_not_hear_ctrl_c(open_pool: Callable[..., WorkerPool]) -> Non
 def test_a_killed_coordinator_leaves_no_worker(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from paretune.experiments.workers import WorkerPool\n"
+        "from paretune.experiments.workers.pool import WorkerPool\n"
         "from paretune.objectives.settings import EvaluatorSettings\n"
         "from paretune.spaces.recipe import Limit, Rung\n"
         "from tests.experiments import evaluators\n"

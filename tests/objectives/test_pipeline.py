@@ -7,13 +7,22 @@ import pytest
 
 from paretune.objectives.keras_door import keras, tfmot
 from paretune.objectives.pipeline.copies import fresh_copy, read_weights
-from paretune.objectives.pipeline.fitting import TrainingData, stage_steps
+from paretune.objectives.pipeline.fitting import TrainingData
 from paretune.objectives.pipeline.quantize_aware import annotated_layers
-from paretune.objectives.pipeline.trainer import stages_of, train, training_steps_of
+from paretune.objectives.pipeline.trainer import train
 from paretune.objectives.weights import compressed_variables
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe
+from paretune.spaces.recipe import (
+    Candidate,
+    Limit,
+    PruneRecipe,
+    Recipe,
+    Rung,
+    StageRecipe,
+    stages_of,
+    training_steps_of,
+)
 
 pytestmark = pytest.mark.tensorflow
 
@@ -127,7 +136,7 @@ def test_only_the_stages_that_a_policy_needs_are_run():
 
 def test_a_stage_of_a_single_step_still_reaches_its_sparsity():
     recipe = Recipe(prune=PruneRecipe(epochs=0.01, batch_size=64))
-    assert stage_steps(recipe.prune, 96) == 1
+    assert recipe.prune.steps(96) == 1
     _, values = run(policy(hidden=LayerPolicy(sparsity=0.5)), recipe=recipe)
     assert np.mean(values["hidden"] == 0) == pytest.approx(0.5)
 

@@ -257,5 +257,5 @@ def test_reading_a_front_loads_nothing_heavy() -> None:
     code = (
         "import sys, paretune.search.front; print([m for m in sys.modules if m in ('optuna', 'tensorflow', 'moocore')])"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

@@ -89,7 +89,7 @@ def test_a_digest_is_the_same_in_another_process() -> None:
         "from paretune.spaces.policy import *; print(Policy((('conv', LayerPolicy(sparsity=0.3, clusters=8, "
         "quantization=Quantization.INT8)),)).digest)"
     )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == policy.digest
 
 

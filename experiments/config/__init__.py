@@ -1,0 +1,1 @@
+"""What the user writes: experiment files and policy files."""

@@ -1,0 +1,248 @@
+"""An experiment: what one YAML file asks for.
+
+Every key but ``model`` and ``data`` can be left out::
+
+    name: digits                      # default: the file's name; the run lives in runs/NAME
+    model: my_model:build             # module:function beside this file or installed, .keras, .h5, SavedModel folder
+    data: digits.npz                  # module:function, .npz file, image folder, or keras:mnist
+    task: {kind: classification, metric: accuracy, direction: maximize}
+    space:
+      sparsity: [0, 0.5, 0.8]         # or {from: 0, to: 0.9, step: 0.1}
+      clusters: [none, 32, 16, 8]
+      quantization: [float32, int8, int8_qat, int4]
+      layers: {head: {sparsity: [0, 0.5]}}          # other choices for the layers a name or glob matches
+      groups: [[block1_*], [block2_a, block2_b]]    # layers that share one decision
+      pinned: {stem: {quantization: int8}}          # layers that are not searched
+    objectives: [metric, size_bytes]  # or the metric by its own name; also latency_ratio, raw_bytes, entropy_bytes
+    constraints: {accuracy: {drop: 0.02}, size_bytes: {max: 60kB}, latency_ratio: 1.5x}
+    recipe: {prune: {epochs: 4, learning_rate: 0.001}, cluster: {epochs: 2}, quantize: {epochs: 2}}
+    search: {sampler: tpe, seed: 0, workers: 1, threads: 2, trial_minutes: 10}
+    budget: {trials: 24, minutes: 60, training_steps: 100000}
+    tracking: {uri: null, experiment: paretune}     # or off
+
+``search.sampler`` is ``tpe``, or any Optuna sampler as ``{name: NSGAIISampler, arguments: {population_size: 20}}``.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.experiments.config.problems import Problems
+from paretune.experiments.config.sections import all_constraints, space_settings, whole_recipe
+from paretune.experiments.config.yaml_reader import YamlDocument, parse_yaml, read_yaml
+from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.objective import Constraint
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.space import SpaceSettings
+from paretune.spaces.trial import Budget
+
+if TYPE_CHECKING:
+    from paretune.experiments.config.schema import ExperimentSection
+
+#: The name that stands for the task's metric, whatever it is called.
+METRIC = "metric"
+
+_DEFAULT_BUDGET = Budget(trials=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracking:
+    """Where MLflow keeps its record of the run.
+
+    Attributes:
+        uri: Tracking server or store; ``None`` for the embedded one under ``runs``.
+        experiment: Name of the MLflow experiment.
+    """
+
+    uri: str | None = None
+    experiment: str = "paretune"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """What one YAML file asks for; the model has not been looked at.
+
+    Attributes:
+        name: Names the run.
+        file: The YAML file, absolute.
+        text: What it says.
+        model: Reference to the model.
+        data: Reference to the data.
+        task: ``classification``, ``regression`` or ``None`` to tell it from the model.
+        metric: Name or ``module:function`` of the task's metric; ``None`` for the default.
+        direction: Which way a metric of the user's own is better.
+        space: Choices of the knobs.
+        objectives: Names; ``metric`` stands for the task's metric.
+        constraints: Bounds on objectives, under the same names.
+        recipe: How candidates are trained.
+        sampler: ``tpe`` or the class name of an Optuna sampler.
+        sampler_arguments: What that class is called with.
+        seed: Of the sampler, the data's split and the training.
+        workers: Worker processes.
+        threads: Threads of each worker; ``None`` shares out the CPUs.
+        trial_minutes: What one trial may take.
+        budget: What the run may spend.
+        tracking: Where MLflow keeps its record; ``None`` for nowhere.
+    """
+
+    name: str
+    file: Path
+    text: str = field(repr=False)
+    model: str
+    data: str
+    task: str | None = None
+    metric: str | None = None
+    direction: str | None = None
+    space: SpaceSettings = field(default_factory=SpaceSettings)
+    objectives: tuple[str, ...] = (METRIC, "size_bytes")
+    constraints: tuple[Constraint, ...] = ()
+    recipe: Recipe = field(default_factory=Recipe)
+    sampler: str = "tpe"
+    sampler_arguments: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    workers: int = 1
+    threads: int | None = None
+    trial_minutes: float = 10.0
+    budget: Budget = _DEFAULT_BUDGET
+    tracking: Tracking | None = field(default_factory=Tracking)
+
+    @property
+    def fair_threads(self) -> int:
+        """Threads of each worker: as the file says, else a fair share of this machine's CPUs."""
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.threads or max(1, cpus // self.workers)
+
+    def space_settings(self) -> SpaceSettings:
+        """Return what the file says about the space."""
+        return self.space
+
+    def settings_for_evaluator(
+        self, *, threads: int, trust_model: bool = False, cache_folder: Path | None = None
+    ) -> EvaluatorSettings:
+        """Return what a worker must be told."""
+        return EvaluatorSettings(
+            model=self.model,
+            data=self.data,
+            beside=str(self.file.parent),
+            task=self.task,
+            metric=self.metric,
+            direction=self.direction,
+            seed=self.seed,
+            threads=threads,
+            trust_model=trust_model,
+            cache_folder=None if cache_folder is None else str(cache_folder.absolute()),
+        )
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read an experiment file, and check that the files it refers to are there.
+
+    Raises:
+        ConfigurationError: Names every problem (at most five) with its line.
+    """
+    document = read_yaml(path)
+    experiment = _experiment(document)
+    problems = Problems(document)
+    for key in ("model", "data"):
+        reference = str(getattr(experiment, key))
+        if ":" not in reference and not (experiment.file.parent / reference).exists():
+            problems.add((key,), f"`{key}` must be module:function or a file that is there, got {reference!r}.")
+    problems.raise_any()
+    return experiment
+
+
+def parse_experiment(text: str, path: Path) -> Experiment:
+    """Read an experiment from text; ``path`` is the file it came from, which need not be there any more.
+
+    Raises:
+        ConfigurationError: See :func:`read_experiment`.
+    """
+    return _experiment(parse_yaml(text, path))
+
+
+def with_overrides(
+    experiment: Experiment,
+    *,
+    trials: int | None = None,
+    minutes: float | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+) -> Experiment:
+    """Return an experiment in which what the command line names takes precedence over the file.
+
+    Raises:
+        ConfigurationError: If a number is not possible.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigurationError(f"`workers` must be at least 1, got {workers}.")
+    if seed is not None and seed < 0:
+        raise ConfigurationError(f"`seed` must be at least 0, got {seed}.")
+    budget = replace(
+        experiment.budget,
+        trials=experiment.budget.trials if trials is None else trials,
+        minutes=experiment.budget.minutes if minutes is None else minutes,
+    )
+    return replace(
+        experiment,
+        budget=budget,
+        workers=experiment.workers if workers is None else workers,
+        seed=experiment.seed if seed is None else seed,
+    )
+
+
+def _experiment(document: YamlDocument) -> Experiment:
+    # pydantic costs a tenth of a second, which `paretune --help` does not need to spend
+    from pydantic import ValidationError
+
+    from paretune.experiments.config.schema import ExperimentSection
+    from paretune.experiments.config.schema_errors import problems_of
+
+    problems = Problems(document)
+    try:
+        section = ExperimentSection.model_validate(document.data)
+    except ValidationError as error:
+        for place, message in problems_of(error):
+            problems.add(place, message)
+    problems.raise_any()
+    experiment = _build(section, document, problems)
+    problems.raise_any()
+    return experiment
+
+
+def _build(section: "ExperimentSection", document: YamlDocument, problems: Problems) -> Experiment:
+    search, budget, tracking = section.search, section.budget, section.tracking
+    for index, name in enumerate(section.objectives):
+        if name in section.objectives[:index]:
+            problems.add(("objectives", index), f"Objective '{name}' is named twice.")
+    return Experiment(
+        name=_name(section.name or document.file.stem, problems),
+        file=document.file.absolute(),
+        text=document.text,
+        model=section.model,
+        data=section.data,
+        task=section.task.kind,
+        metric=section.task.metric,
+        direction=section.task.direction,
+        space=space_settings(section.space, problems),
+        objectives=tuple(section.objectives),
+        constraints=all_constraints(section.constraints, problems),
+        recipe=whole_recipe(section.recipe, problems),
+        sampler=search.sampler.name,
+        sampler_arguments=search.sampler.arguments,
+        seed=search.seed,
+        workers=search.workers,
+        threads=search.threads,
+        trial_minutes=search.trial_minutes,
+        budget=Budget(**budget.model_dump()) if budget is not None and budget.model_fields_set else _DEFAULT_BUDGET,
+        tracking=None if tracking is None else Tracking(uri=tracking.uri, experiment=tracking.experiment),
+    )
+
+
+def _name(name: str, problems: Problems) -> str:
+    if not re.fullmatch(r"[\w][\w. -]*", name):
+        problems.add(("name",), f"`name` must be a folder's name of letters, digits, '_', '-' and '.', got {name!r}.")
+    return name

@@ -1,0 +1,109 @@
+"""The shape of an experiment file, as pydantic checks it: which keys there are and what kind of value each takes.
+
+What the values mean, and which of them are possible, is for :mod:`paretune.experiments.config.experiment`.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from paretune.spaces.policy import KNOBS
+
+
+class Section(BaseModel):
+    """A mapping in which every key is known, and no value is converted into another kind.
+
+    A key without a value (all below it commented out, say) counts as left out, except for a knob, where null means
+    none.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_keys_without_value(cls, section: Any) -> Any:
+        if not isinstance(section, dict):
+            return section
+        return {key: value for key, value in section.items() if value is not None or key in KNOBS}
+
+
+class TaskSection(Section):
+    """What the model is for."""
+
+    kind: Literal["classification", "regression"] | None = None
+    metric: str | None = None
+    direction: Literal["maximize", "minimize"] | None = None
+
+
+class KnobsSection(Section):
+    """Choices of every knob: one value, a list of values, or a range (sparsity)."""
+
+    sparsity: Any = None
+    clusters: Any = None
+    quantization: Any = None
+
+
+class SpaceSection(KnobsSection):
+    """What is searched."""
+
+    layers: dict[str, KnobsSection] = {}
+    groups: list[list[str]] = []
+    pinned: dict[str, KnobsSection] = {}
+
+
+class SamplerSection(Section):
+    """An Optuna sampler by class name."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class SearchSection(Section):
+    """How to look."""
+
+    sampler: SamplerSection = SamplerSection(name="tpe")
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    trial_minutes: float = Field(default=10.0, gt=0)
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _accept_a_name_alone(cls, sampler: Any) -> Any:
+        return {"name": sampler} if isinstance(sampler, str) else sampler
+
+
+class BudgetSection(Section):
+    """Totals for the run; whichever is spent first ends it."""
+
+    trials: int | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
+    training_steps: int | None = Field(default=None, gt=0)
+
+
+class TrackingSection(Section):
+    """Where MLflow keeps its record."""
+
+    uri: str | None = None
+    experiment: str = Field(default="paretune", min_length=1)
+
+
+class ExperimentSection(Section):
+    """The whole file."""
+
+    name: str | None = Field(default=None, min_length=1)
+    model: str = Field(min_length=1)
+    data: str = Field(min_length=1)
+    task: TaskSection = TaskSection()
+    space: SpaceSection = SpaceSection()
+    objectives: list[str] = Field(default=["metric", "size_bytes"], min_length=1)
+    constraints: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    search: SearchSection = SearchSection()
+    budget: BudgetSection | None = None
+    tracking: TrackingSection | None = TrackingSection()
+
+    @field_validator("tracking", mode="before")
+    @classmethod
+    def _accept_off(cls, tracking: Any) -> Any:
+        return None if tracking in ("off", False) else tracking

@@ -1,0 +1,117 @@
+"""The parts of an experiment file that mean something, read into the values of :mod:`paretune.spaces`.
+
+Each function adds what is impossible to the problems, with its place, and goes on.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from paretune.experiments.config.problems import Problems
+from paretune.experiments.config.yaml_reader import Place
+from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.objective import Constraint, read_constraints
+from paretune.spaces.policy import KNOBS, LayerPolicy, read_knob
+from paretune.spaces.recipe import Recipe, read_recipe
+from paretune.spaces.space import SpaceSettings
+
+if TYPE_CHECKING:
+    from paretune.experiments.config.schema import KnobsSection, SpaceSection
+
+_FRACTIONS = ("epochs", "learning_rate", "begin", "end")
+
+
+def space_settings(space: "SpaceSection", problems: Problems) -> SpaceSettings:
+    """Read what is searched."""
+    pinned: dict[str, dict[str, Any]] = {}
+    for name, knobs in space.pinned.items():
+        place: Place = ("space", "pinned", name)
+        pinned[name] = {}
+        for knob in _given(knobs):
+            with problems.at(*place, knob, layer=name):
+                pinned[name][knob] = _checked(knob, getattr(knobs, knob))
+    return SpaceSettings(
+        choices=_choices(space, ("space",), problems),
+        layers={
+            name: _choices(knobs, ("space", "layers", name), problems, layer=name)
+            for name, knobs in space.layers.items()
+        },
+        groups=tuple(tuple(group) for group in space.groups),
+        pinned=pinned,
+    )
+
+
+def _choices(knobs: "KnobsSection", place: Place, problems: Problems, *, layer: str = "") -> dict[str, tuple[Any, ...]]:
+    choices: dict[str, tuple[Any, ...]] = {}
+    for knob in _given(knobs):
+        values = getattr(knobs, knob)
+        if isinstance(values, dict):
+            with problems.at(*place, knob, layer=layer):
+                choices[knob] = tuple(_range(knob, values))
+            continue
+        values = values if isinstance(values, list) else [values]
+        if not values:
+            problems.add((*place, knob), f"`{knob}` needs at least one choice, got an empty list.", layer=layer)
+        read = []
+        for index, item in enumerate(values):
+            with problems.at(*place, knob, index, layer=layer):
+                read.append(_checked(knob, item))
+        choices[knob] = tuple(read)
+    return choices
+
+
+def _given(knobs: "KnobsSection") -> list[str]:
+    return [knob for knob in KNOBS if knob in knobs.model_fields_set]
+
+
+def _checked(knob: str, value: object) -> Any:
+    read = read_knob(knob, value)
+    LayerPolicy(**{knob: read})
+    return read
+
+
+def _range(knob: str, document: Mapping[str, Any]) -> list[float]:
+    """Return the numbers of ``{from: 0, to: 0.9, step: 0.1}``, both ends included."""
+    numbers = [document.get(key) for key in ("from", "to", "step")]
+    given = knob == "sparsity" and set(document) == {"from", "to", "step"}
+    if not given or not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        allowed = "a list, or {from: 0, to: 0.9, step: 0.1}" if knob == "sparsity" else "a list"
+        raise ConfigurationError(f"`{knob}` must be {allowed}; got {dict(document)!r}.")
+    first, last, step = (float(number) for number in numbers if number is not None)
+    if not 0 <= first <= last < 1 or not step >= 0.001:
+        raise ConfigurationError(
+            f"0 <= `from` <= `to` < 1 and `step` >= 0.001 must hold, got {first:g}, {last:g} and {step:g}."
+        )
+    count = int((last - first) / step + 1e-9)
+    return [round(first + index * step, 9) for index in range(count + 1)]
+
+
+def all_constraints(document: Mapping[str, Any], problems: Problems) -> tuple[Constraint, ...]:
+    """Read the bounds on objectives, by name."""
+    constraints: list[Constraint] = []
+    for name, bounds in document.items():
+        with problems.at("constraints", name):
+            constraints.extend(read_constraints(name, bounds))
+    return tuple(constraints)
+
+
+def whole_recipe(document: Mapping[str, Any], problems: Problems) -> Recipe:
+    """Read the stages one by one, so that every problem is told with its own line."""
+    stages: dict[str, Any] = {}
+    for stage, settings in document.items():
+        if settings is None:
+            continue
+        if not isinstance(settings, dict):
+            problems.add(("recipe", stage), f"Stage '{stage}' needs a mapping of settings, got {settings!r}.")
+            continue
+        with problems.at("recipe", stage):
+            for name in ("begin", "end"):  # compared before their kind is checked
+                if isinstance(settings.get(name, 0.0), bool | str | list | dict | None):
+                    raise ConfigurationError(f"`{name}` of stage '{stage}' must be a number, got {settings[name]!r}.")
+            # 4 and 4.0 are one number, and must give one candidate
+            settings = {
+                name: float(value) if name in _FRACTIONS and type(value) is int else value
+                for name, value in settings.items()
+            }
+            read_recipe({stage: settings})
+            stages[stage] = settings
+    return read_recipe(stages)

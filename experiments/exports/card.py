@@ -1,0 +1,140 @@
+"""The model card that goes with an exported file: short, in Markdown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from paretune.experiments.terminal.wording import bytes_text, policy_summary, value_text
+from paretune.search.front import values_of
+from paretune.spaces.objective import Objective
+from paretune.spaces.trial import Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardContent:
+    """What a card tells.
+
+    Attributes:
+        title: Name of the experiment.
+        origin: Where the policy comes from, such as ``trial 12 of runs/digits (knee)``.
+        trial: What was exported, measured.
+        baseline: The uncompressed model.
+        metric: The task's metric.
+        document: What ``measurement.json`` says.
+        reproduce: Commands that lead here again.
+    """
+
+    title: str
+    origin: str
+    trial: Trial
+    baseline: Trial
+    metric: Objective
+    document: Mapping[str, Any]
+    reproduce: tuple[str, ...] = ()
+
+
+def card_text(content: CardContent) -> str:
+    """Return the card."""
+    summary = policy_summary(content.trial)
+    sections = [
+        f"# {content.title}, compressed",
+        f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
+        f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}.",
+        "## Figures",
+        _figures(content),
+        "## Policy and fidelity",
+        _policy_table(content.trial),
+        "`zeros` and `distinct` are read from the file itself. " + _faults(content.trial),
+        "## How it was measured",
+        _measured(content),
+        "## How to run it",
+        _SNIPPET,
+    ]
+    if content.reproduce:
+        sections += ["## How to get here again", "```\n" + "\n".join(content.reproduce) + "\n```"]
+    return "\n\n".join(sections) + "\n"
+
+
+def _figures(content: CardContent) -> str:
+    metric = content.metric.name
+    here, before = values_of(content.trial), values_of(content.baseline)
+    rows = [
+        (f"{metric} (validation)", _at(before, metric), _at(here, metric)),
+        (f"{metric} (test)", _at(content.baseline.test_values, metric), _at(content.trial.test_values, metric)),
+    ]
+    rows += [
+        (label, _at(before, name), _at(here, name))
+        for label, name in (
+            ("size, deflated", "size_bytes"),
+            ("size, raw", "raw_bytes"),
+            ("entropy bound", "entropy_bytes"),
+            ("latency", "latency_ratio"),
+        )
+        if name in here
+    ]
+    if before.get("size_bytes") and here.get("size_bytes"):
+        rows.append(("times smaller", "", f"{before['size_bytes'] / here['size_bytes']:.1f}x"))
+    return _table(("", "baseline (float32)", "this file"), rows)
+
+
+def _at(values: Mapping[str, float], name: str) -> str:
+    return value_text(name, values[name]) if name in values else "not measured"
+
+
+def _policy_table(trial: Trial) -> str:
+    found = {row.layer: row for row in (trial.measurement.fidelity.layers if trial.measurement else ())}
+    rows = []
+    for layer, decided in trial.candidate.policy.items():
+        row = found.get(layer)
+        clusters = "free" if decided.clusters is None else str(decided.clusters)
+        achieved = ("-", "-", "-")
+        if row is not None:
+            achieved = (f"{row.zeros / row.weights:.1%}", f"{row.distinct} per {row.distinct_scope}", row.stored_as)
+        rows.append((layer, f"{decided.sparsity:.1%}", clusters, str(decided.quantization), *achieved))
+    return _table(("layer", "sparsity", "clusters", "format", "zeros", "distinct", "stored as"), rows)
+
+
+def _faults(trial: Trial) -> str:
+    faults = trial.measurement.fidelity.faults if trial.measurement else ()
+    return " ".join(("Not as asked:", *faults)) if faults else "Every layer got what the policy asked for."
+
+
+def _measured(content: CardContent) -> str:
+    document = content.document
+    samples = ", ".join(f"{count:,} {split}" for split, count in document.get("samples", {}).items())
+    machine = ", ".join(f"{name} {_plain(value)}" for name, value in document.get("machine", {}).items())
+    versions = ", ".join(f"{package} {version}" for package, version in document.get("versions", {}).items())
+    lines = [
+        f"- {content.metric.name} is measured on this file by its interpreter, not on the Keras model.",
+        "- Size is that of the deflated file; latency is the ratio to the baseline, called in turn with it.",
+        f"- Samples: {samples or 'not recorded'}. The test split was not used in the search.",
+        f"- Machine: {machine or 'not recorded'}.",
+        f"- Versions: {versions or 'not recorded'}.",
+        f"- SHA-256 of `model.tflite`: `{document['sha256']}`; {bytes_text(document['file_bytes'])}.",
+        "- Everything in numbers: `measurement.json`.",
+    ]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _table(header: tuple[str, ...], rows: list[Any]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+#: Inputs and outputs go by signature name: their order in the file is not the model's.
+_SNIPPET = """\
+```python
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+run = Interpreter(model_path="model.tflite").get_signature_runner()
+inputs = {
+    name: np.zeros([size if size > 0 else 1 for size in detail["shape_signature"]], detail["dtype"])
+    for name, detail in run.get_input_details().items()  # put your samples here
+}
+print({name: value.shape for name, value in run(**inputs).items()})
+```"""

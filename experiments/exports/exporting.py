@@ -1,0 +1,175 @@
+"""From a run's front, or from a policy file, to an exported folder."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paretune.experiments.config.experiment import Experiment
+from paretune.experiments.config.policy_file import read_policy
+from paretune.experiments.exports.export import ExportContent, export_trial
+from paretune.experiments.runs.fingerprint import require_same
+from paretune.experiments.runs.run import MODEL_FILE, Run
+from paretune.experiments.runs.searching import search_problem, untouched_policy
+from paretune.experiments.terminal.tables import metric_cell, times_smaller
+from paretune.experiments.terminal.wording import bytes_text
+from paretune.experiments.workers.handle import EvaluatorFactory
+from paretune.experiments.workers.one_worker import one_worker
+from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
+from paretune.search.front import PICKS, pick, values_of
+from paretune.search.settings import SearchProblem
+from paretune.spaces.evaluator import ModelDescription, Split
+from paretune.spaces.measurement import Measurement
+from paretune.spaces.objective import Objective
+from paretune.spaces.policy import Policy
+from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.trial import Trial, TrialState
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was exported, in words.
+
+    Attributes:
+        summary: Metric and size, such as ``accuracy 0.981/0.979, 21.0 kB, 7.7x smaller``.
+        faults: Where the file does not hold what the policy asked for.
+    """
+
+    summary: str
+    faults: tuple[str, ...]
+
+
+def export_pick(
+    run: Run,
+    which: str,
+    to: Path,
+    *,
+    trust_model: bool = False,
+    say: Say = lambda words: None,
+    build: EvaluatorFactory = build_keras_evaluator,
+) -> Exported:
+    """Export one trial of a run's front, measured again.
+
+    Args:
+        run: Whose front.
+        which: See :func:`paretune.search.front.pick`.
+        to: Folder to write.
+        trust_model: Whether code inside the model file may run.
+        say: Hears what is going on.
+        build: Builds the evaluator in the worker.
+
+    Raises:
+        ConfigurationError: If the front has no such trial.
+        RunError: If model or data have changed since the search.
+        ExportMismatch: If the file does not measure as it did.
+    """
+    trials = run.trials()
+    trial = pick(run.front(trials), which)
+    model = run.model_of(trial)
+    say(f"measuring trial {trial.number} again, on validation and test")
+    with one_worker(run.experiment, threads=run.facts.threads, trust_model=trust_model, build=build) as pool:
+        description = pool.describe()
+        known = run.facts.description
+        parts = ("model", "data", "task", "metric")
+        require_same(
+            {part: known.fingerprint[part] for part in parts if part in known.fingerprint},
+            {part: description.fingerprint[part] for part in parts if part in description.fingerprint},
+            run.folder.path,
+        )
+        named = f" ({which})" if which in PICKS else ""
+        content = ExportContent(
+            title=run.experiment.name,
+            origin=f"trial {trial.number} of {run.folder}{named}",
+            model=model,
+            trial=trial,
+            baseline=_with_test(trials[0], lambda: run.model_of(trials[0]), pool),
+            description=replace(description, fingerprint=run.facts.fingerprint),
+            metric=_metric(description),
+            versions=_versions(run.experiment),
+            reproduce=(
+                _command("search", run.experiment.file),
+                _command("export", run.folder, "--pick", trial.number),
+            ),
+        )
+        return _exported(content, export_trial(content, pool.remeasure, to))
+
+
+def apply_policy(
+    file: Path,
+    experiment: Experiment,
+    to: Path,
+    *,
+    trust_model: bool = False,
+    say: Say = lambda words: None,
+    build: EvaluatorFactory = build_keras_evaluator,
+) -> Exported:
+    """Train an experiment's model under one policy, and export it, measured again.
+
+    Raises:
+        ConfigurationError: If the policy does not fit the model.
+        TrialError: If it cannot be built, trained or measured.
+        ExportMismatch: If the written file does not measure as the trained one did.
+    """
+    say("loading the model and the data")
+    with one_worker(experiment, trust_model=trust_model, build=build) as pool:
+        description = pool.describe()
+        problem = search_problem(experiment, description)
+        policy = read_policy(file, problem.space)
+        say("measuring the baseline")
+        baseline = pool.baseline()
+        say("training under the policy")
+        limit = Limit(seconds=problem.trial_seconds)
+        measurement = pool.submit(problem.candidate(policy), Rung.FULL, limit).result()
+        untouched = _complete(problem, untouched_policy(problem.space), baseline)
+        content = ExportContent(
+            title=experiment.name,
+            origin=f"the policy of {file}",
+            model=measurement.artifacts[MODEL_FILE],
+            trial=_complete(problem, policy, measurement),
+            baseline=_with_test(untouched, lambda: baseline.artifacts[MODEL_FILE], pool),
+            description=description,
+            metric=_metric(description),
+            versions=_versions(experiment),
+            reproduce=(_command("apply", file, experiment.file, "--to", to),),
+        )
+        return _exported(content, export_trial(content, pool.remeasure, to))
+
+
+def _with_test(trial: Trial, model: Callable[[], bytes], pool: WorkerPool) -> Trial:
+    return trial if trial.test_values else replace(trial, test_values=pool.remeasure(model(), Split.TEST))
+
+
+def _complete(problem: SearchProblem, policy: Policy, measurement: Measurement) -> Trial:
+    return Trial(
+        number=0,
+        candidate=problem.candidate(policy),
+        rung=Rung.FULL,
+        state=TrialState.COMPLETE,
+        origin="apply",
+        measurement=measurement,
+    )
+
+
+def _exported(content: ExportContent, trial: Trial) -> Exported:
+    size = values_of(trial)["size_bytes"]
+    metric = content.metric.name
+    summary = f"{metric} {metric_cell(metric, trial)} (validation/test), {bytes_text(size)} deflated"
+    smaller = times_smaller(content.baseline, size)
+    faults = trial.measurement.fidelity.faults if trial.measurement is not None else ()
+    return Exported(f"{summary}, {smaller} smaller than the baseline", faults)
+
+
+def _metric(description: ModelDescription) -> Objective:
+    return next(iter(description.objectives.values()))
+
+
+def _versions(experiment: Experiment) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"paretune": version("paretune"), **experiment.settings_for_evaluator(threads=1).versions()}
+
+
+def _command(*words: object) -> str:
+    return shlex.join(["paretune", *map(str, words)])

@@ -1,0 +1,120 @@
+"""What must stay the same for a run to go on, and how a difference is told."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from paretune.experiments.config.experiment import Experiment
+from paretune.spaces.errors import RunError
+from paretune.spaces.evaluator import ModelDescription
+from paretune.spaces.objective import Constraint, Objective
+from paretune.spaces.policy import digest_of
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.space import Space
+
+_MOST_DIFFERENCES_SHOWN = 5
+
+
+def run_fingerprint(
+    *,
+    description: ModelDescription,
+    space: Space,
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    recipe: Recipe,
+    seed: int,
+    threads: int,
+) -> dict[str, str]:
+    """Return everything that decides what a run's trials mean, part by part, in values that people can compare.
+
+    The model, the data, functions of the user's and package versions come from the evaluator. Budget, sampler,
+    workers, deadline and tracking are not in it: they may change from one resumption to the next.
+    """
+    parts = dict(description.fingerprint)
+    parts["seed"] = str(seed)
+    parts["threads"] = str(threads)
+    parts["objectives"] = ", ".join(f"{objective.name} ({objective.direction})" for objective in objectives)
+    parts["constraints"] = ", ".join(sorted(str(constraint) for constraint in constraints))
+    for stage, settings in recipe.to_document().items():
+        for name, value in settings.items():
+            parts[f"recipe.{stage}.{name}"] = str(value)
+    for parameter in space.parameters:
+        parts[f"space {parameter.name}"] = ", ".join(_choice(value) for value in parameter.choices)
+        if len(parameter.layers) > 1:
+            parts[f"group of {parameter.layers[0]}"] = ", ".join(parameter.layers)
+    for layer, knobs in space.fixed.items():
+        for knob, value in knobs.items():
+            parts[f"space {layer}.{knob}"] = _choice(value)
+    return parts
+
+
+def compare(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return the differences in words, such as ``model: 3f2a1b09.. -> 9c1d77e2..``; an empty list for none."""
+    names = [*old, *(name for name in new if name not in old)]
+    return [
+        f"{name}: {_short(old.get(name))} -> {_short(new.get(name))}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def require_same(old: Mapping[str, str], new: Mapping[str, str], folder: Path) -> None:
+    """Raise unless a run can go on.
+
+    Raises:
+        RunError: Shows what has changed.
+    """
+    differences = compare(old, new)
+    if not differences:
+        return
+    more = len(differences) - _MOST_DIFFERENCES_SHOWN
+    shown = "; ".join(differences[:_MOST_DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    raise RunError(f"{folder} was searched with something else: {shown}. Change it back, or use --out for a new run.")
+
+
+def digest_without_loading(experiment: Experiment, versions: Mapping[str, str]) -> str:
+    """Return a digest of what an experiment asks for and of the files it names, without loading model or data.
+
+    When it is the same, nothing has changed that a finished run would have to be checked for; when it is not, the
+    fingerprint tells whether that matters.
+    """
+    beside = experiment.file.parent
+    asked = {
+        "space": repr(experiment.space),
+        "objectives": list(experiment.objectives),
+        "constraints": [str(constraint) for constraint in experiment.constraints],
+        "recipe": experiment.recipe.to_document(),
+        "task": [experiment.task, experiment.metric, experiment.direction],
+        "numbers": [experiment.seed, experiment.threads],
+        "references": [experiment.model, experiment.data],
+        "beside": str(beside),
+        "versions": dict(versions),
+    }
+    references = (experiment.model, experiment.data, experiment.metric or "")
+    return digest_of([asked, [_file_digest(reference, beside) for reference in references]])
+
+
+def _file_digest(reference: str, beside: Path) -> str:
+    """Return the digest of the file, folder or module beside the experiment that a reference names, or nothing."""
+    module, colon, _ = reference.partition(":")
+    path = beside / (Path(*module.split(".")).with_suffix(".py") if colon and module else reference)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files if reference else []:
+        if file.is_file():
+            facts = file.stat()
+            # a folder of images is told by names, sizes and times: reading it would take as long as loading it
+            digest.update(f"{file.relative_to(beside) if path.is_dir() else ''} {facts.st_size}".encode())
+            digest.update(str(facts.st_mtime_ns).encode() if path.is_dir() else file.read_bytes())
+    return digest.hexdigest()
+
+
+def _choice(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "(nothing)"
+    return f"{value[:8]}.." if re.fullmatch(r"[0-9a-f]{32,}", value) else value or "(none)"

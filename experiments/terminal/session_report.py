@@ -1,0 +1,47 @@
+"""What a session of a search leaves on the screen: the front, why it ended, what to type next."""
+
+import shlex
+from collections.abc import Callable
+
+from paretune.experiments.exports.front_picture import save_picture
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.session import SessionEnd
+from paretune.experiments.terminal.tables import front_table, print_table
+
+_PATIENCE_SECONDS = 20.0
+_PATIENCE_WHEN_INTERRUPTED_SECONDS = 2.0
+
+
+def report_session(end: SessionEnd, folder: RunFolder, *, say: Callable[[str], None]) -> None:
+    """Print the front on stdout, and everything else through ``say``."""
+    print_table(front_table(end.front, end.metric))
+    say(f"The search ended: {end.outcome.reason}. {_size_of_front(end)}")
+    patience = _PATIENCE_WHEN_INTERRUPTED_SECONDS if end.outcome.interrupted else _PATIENCE_SECONDS
+    name = shlex.quote(str(folder))
+    if end.tracker is not None:
+        if not end.tracker.caught_up(patience_seconds=patience):
+            say(f"MLflow is behind; run `paretune sync {name}`.")
+    elif end.is_new and not end.outcome.interrupted:
+        save_picture(folder.path, end.front, end.metric)  # with tracking, its process has drawn it
+    if not end.outcome.interrupted:
+        say("Next:")
+        for line in next_commands(end, name):
+            say(f"  {line}")
+
+
+def next_commands(end: SessionEnd, name: str) -> list[str]:
+    """Return the commands that are worth typing next."""
+    if not end.front.points:
+        return [f"paretune front {name} --format json", "paretune search with a larger budget or looser constraints"]
+    return [
+        f"paretune export {name} --pick knee",
+        f"paretune front {name} --max-drop 0.01",
+        f"paretune ui {name}",
+    ]
+
+
+def _size_of_front(end: SessionEnd) -> str:
+    count = len(end.front.points)
+    if not count:
+        return "The front is empty: no trial meets the constraints."
+    return f"{count} point{'s' if count > 1 else ''} on the front; * marks the knee, {end.metric} is validation/test."

@@ -1,0 +1,146 @@
+"""Tables for people, on stdout; scripts ask for ``--format json``."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from paretune.experiments.terminal.wording import policy_summary, short_name, value_text
+from paretune.search.front import Front, values_of
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.policy import Quantization
+from paretune.spaces.trial import Trial
+
+#: Nobody reads a pipe at 80 columns: there, every row stays on one line.
+_PIPED_WIDTH = 400
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout, as wide as the terminal; piped, without colours and with one line to a row."""
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    if width is None:
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
+
+
+def front_table(front: Front, metric: str) -> Table:
+    """Return the front, smallest file first, with the baseline below it.
+
+    The metric stands as validation/test where the test split has been measured. Objectives other than the metric,
+    size and latency get a column each.
+    """
+    shown = (metric, "size_bytes", "latency_ratio")
+    others = [item.name for item in front.objectives if item.name not in shown]
+    table = _table()
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column(metric, justify="right", min_width=13, no_wrap=True)
+    for name in ("size", "smaller", "latency", *(short_name(name) for name in others), "zeros", "clusters"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("formats", ratio=1)
+    for point in front.points:
+        mark = f"* {point.trial.number}" if point.knee else str(point.trial.number)
+        cells = _front_cells(front, point.trial, metric, others)
+        table.add_row(mark, *cells, *_policy_cells(point.trial), style="bold" if point.knee else None)
+    if front.baseline is not None:
+        if front.points:
+            table.add_section()
+        table.add_row("base", *_front_cells(front, front.baseline, metric, others), "-", "-", "float32", style="dim")
+    return table
+
+
+def _front_cells(front: Front, trial: Trial, metric: str, others: list[str]) -> list[str]:
+    values = values_of(trial)
+    size = values.get("size_bytes")
+    return [
+        metric_cell(metric, trial),
+        _value_cell("size_bytes", size),
+        times_smaller(front.baseline, size),
+        _value_cell("latency_ratio", values.get("latency_ratio")),
+        *(_value_cell(name, values.get(name)) for name in others),
+    ]
+
+
+def _policy_cells(trial: Trial) -> list[str]:
+    summary = policy_summary(trial)
+    return [f"{summary.sparsity:.0%}", summary.clusters, summary.formats]
+
+
+def times_smaller(baseline: Trial | None, size: float | None) -> str:
+    """Return how many times smaller a file is than the baseline's, such as ``7.7x``; ``-`` where unknown."""
+    before = values_of(baseline).get("size_bytes") if baseline is not None else None
+    return f"{before / size:.1f}x" if before and size else "-"
+
+
+def metric_cell(metric: str, trial: Trial) -> str:
+    """Return the metric as ``validation/test``, or of the validation split alone."""
+    text = _value_cell(metric, values_of(trial).get(metric))
+    test = trial.test_values.get(metric)
+    return text if test is None else f"{text}/{value_text(metric, test)}"
+
+
+def _value_cell(name: str, value: float | None) -> str:
+    return "-" if value is None else value_text(name, value)
+
+
+def layers_table(layers: Iterable[LayerSpec]) -> Table:
+    """Return what each knob may do to each layer; reasons why not are listed by :func:`refusal_lines`."""
+    table = _table()
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind", overflow="fold")
+    for name in ("shape", "weights", "MACs"):
+        table.add_column(name, justify="right")
+    for name in ("sparsity", "clusters"):
+        table.add_column(name)
+    table.add_column("formats", ratio=1)
+    for spec in layers:
+        table.add_row(
+            spec.name,
+            spec.kind,
+            "x".join(str(size) for size in spec.weight_shape),
+            f"{spec.weights:,}",
+            f"{spec.macs:,}" if spec.macs else "-",
+            "yes" if spec.prunable else "no",
+            "yes" if spec.clusterable else "no",
+            "all" if len(spec.quantizations) == len(Quantization) else " ".join(map(str, spec.quantizations)),
+        )
+    return table
+
+
+def refusal_lines(layers: Iterable[LayerSpec]) -> list[str]:
+    """Return why knobs do not apply, one line per reason, with the layers and knobs it holds for."""
+    subjects: dict[str, dict[str, list[str]]] = {}
+    for spec in layers:
+        for subject, reason in spec.refusals.items():
+            subjects.setdefault(reason, {}).setdefault(subject, []).append(spec.name)
+    lines = []
+    for reason, layers_by_subject in subjects.items():
+        by_layers: dict[tuple[str, ...], list[str]] = {}
+        for subject, names in layers_by_subject.items():
+            by_layers.setdefault(tuple(names), []).append(subject)
+        for layers_shared, refused in by_layers.items():
+            more = len(layers_shared) - 2
+            shown = ", ".join(layers_shared) if more <= 2 else f"{', '.join(layers_shared[:2])} and {more} more"
+            lines.append(f"{shown}: no {', '.join(refused)}: {reason}")
+    return lines
+
+
+def facts_table(rows: Iterable[tuple[str, Any]]) -> Table:
+    """Return facts as two columns: what, and the answer."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, str(value))
+    return table
+
+
+def _table() -> Table:
+    # One blank between columns, from the box: the front has to fit 80 columns without cutting a number.
+    return Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)

@@ -1,0 +1,169 @@
+"""What MLflow is told of a run: plain values, so that it can be compared with what MLflow already holds."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paretune.experiments.config.policy_file import policy_text
+from paretune.experiments.terminal.front_document import front_document
+from paretune.search.front import Front
+from paretune.spaces.policy import digest_of
+from paretune.spaces.trial import Trial, TrialState
+
+#: Longest parameter value and tag that every supported server takes.
+_LONGEST_PARAMETER = 499
+_LONGEST_TAG = 4999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContent:
+    """A run as MLflow should show it.
+
+    Attributes:
+        run_id: Identifies the run in MLflow's tags, whatever its folder is called.
+        name: Shown as the name of the parent run.
+        metric: Name of the task's metric.
+        trials: All trials of the ledger.
+        front: Which of them are on the front.
+        hypervolumes: Pairs of trial number and hypervolume.
+        parameters: Of the parent run; what never changes over resumptions.
+        tags: Of the parent run.
+    """
+
+    run_id: str
+    name: str
+    metric: str
+    trials: tuple[Trial, ...]
+    front: Front
+    hypervolumes: tuple[tuple[int, float], ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def started_ms(self) -> int:
+        """Unix milliseconds of the first trial's start; 0 before there is one."""
+        return min((milliseconds(trial.started) for trial in self.trials if trial.started), default=0)
+
+    @property
+    def ended_ms(self) -> int:
+        """Unix milliseconds of the last trial's end; 0 before there is one."""
+        return max((milliseconds(trial.ended) for trial in self.trials), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialContent:
+    """A finished trial as MLflow should show it.
+
+    Attributes:
+        status: ``FINISHED`` or ``FAILED``.
+        parameters: Every knob of every layer, under names that MLflow takes.
+        metrics: Values on the validation split, ``test_`` values, steps and seconds.
+        tags: What does not depend on the other trials.
+        files: Artifacts as text, by name.
+    """
+
+    number: int
+    status: str
+    started_ms: int
+    ended_ms: int
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    files: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything above: what MLflow holds under the same digest need not be written again."""
+        return digest_of([self.status, self.started_ms, self.ended_ms, self.parameters, self.metrics, self.tags])
+
+
+def finished_trials(trials: Iterable[Trial]) -> list[Trial]:
+    """Return the trials that get a child run: those that were started and have ended for good."""
+    return [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.FAILED)]
+
+
+def trial_content(trial: Trial) -> TrialContent:
+    """Return what MLflow is told of one finished trial."""
+    measurement = trial.measurement
+    metrics: dict[str, float] = {}
+    candidate = trial.candidate
+    files = {"policy.yaml": policy_text(candidate.policy, architecture=candidate.architecture)}
+    tags = {"trial": str(trial.number), "rung": str(trial.rung), "sampler": trial.origin}
+    if trial.reason:
+        tags["failure"] = trial.reason[:_LONGEST_TAG]
+    if measurement is not None:
+        metrics.update(measurement.values)
+        metrics["training_steps"] = measurement.training_steps
+        metrics.update({f"seconds_{part}": spent for part, spent in measurement.seconds.items()})
+        metrics.update({f"test_{name}": value for name, value in trial.test_values.items()})
+        tags["fidelity"] = "clean" if measurement.fidelity.is_clean else "; ".join(measurement.fidelity.faults)
+        files["fidelity.json"] = json.dumps(measurement.fidelity.to_document(), indent=1)
+    if trial.started:
+        metrics["seconds"] = trial.ended - trial.started
+    knobs = {
+        f"{layer}.{knob}": str(value)
+        for layer, decided in candidate.policy.items()
+        for knob, value in decided.to_document().items()
+    }
+    return TrialContent(
+        number=trial.number,
+        status="FINISHED" if trial.state is TrialState.COMPLETE else "FAILED",
+        started_ms=milliseconds(trial.started or trial.ended),
+        ended_ms=milliseconds(trial.ended),
+        parameters=with_safe_names({**knobs, "seed": str(candidate.seed)}, longest=_LONGEST_PARAMETER),
+        metrics=with_safe_names(metrics),
+        tags={name: value[:_LONGEST_TAG] for name, value in tags.items()},
+        files=files,
+    )
+
+
+def front_tags(front: Front, number: int) -> dict[str, str]:
+    """Return the tags of a trial that change as the front moves."""
+    knee = front.knee
+    return {
+        "pareto": str(any(trial.number == number for trial in front.trials)).lower(),
+        "knee": str(knee is not None and knee.number == number).lower(),
+    }
+
+
+def front_csv(front: Front) -> str:
+    """Return the front as CSV, one row per point, the baseline first."""
+    document = front_document(front)
+    rows = [{"trial": "baseline", "knee": False, **document["baseline"]}, *document["front"]]
+    values = list(dict.fromkeys(name for row in rows for name in row["values"]))
+    tests = list(dict.fromkeys(name for row in rows for name in row.get("test_values", {})))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "knee", *values, *(f"test_{name}" for name in tests)])
+    for row in rows:
+        measured: dict[str, Any] = row.get("test_values", {})
+        cells = [row["values"].get(name, "") for name in values] + [measured.get(name, "") for name in tests]
+        writer.writerow([row["trial"], str(row["knee"]).lower(), *cells])
+    return text.getvalue()
+
+
+def with_safe_names(entries: Mapping[str, Any], longest: int | None = None) -> dict[str, Any]:
+    """Return entries under names that MLflow takes: letters, digits, ``_``, ``-`` and ``.``, at most 200 of them.
+
+    Other characters become ``_``; names that fall together are numbered (``a_b``, ``a_b-2``). Text values are cut to
+    ``longest`` characters.
+    """
+    safe: dict[str, Any] = {}
+    for name, value in entries.items():
+        # MLflow reads a name as a path, and refuses one that leaves its folder
+        cleaned = re.sub(r"[^A-Za-z0-9_.\-]", "_", name).strip(".")[:200] or "_"
+        unique, count = cleaned, 1
+        while unique in safe:
+            count += 1
+            unique = f"{cleaned}-{count}"
+        safe[unique] = value[:longest] if isinstance(value, str) else value
+    return safe
+
+
+def milliseconds(seconds: float) -> int:
+    """Return Unix milliseconds."""
+    return round(seconds * 1000)

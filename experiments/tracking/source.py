@@ -1,0 +1,82 @@
+"""Read from a run's folder what MLflow should show of it."""
+
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from paretune.experiments.config.experiment import Experiment, Tracking
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.run import Run, open_run
+from paretune.experiments.terminal.wording import budget_text
+from paretune.experiments.tracking.content import RunContent
+from paretune.experiments.tracking.tracker import TrackingStore, tracking_store
+
+
+def read_content(folder: RunFolder) -> tuple[RunContent, TrackingStore]:
+    """Return what MLflow should show of a run, and where.
+
+    Raises:
+        RunError: If the run cannot be read.
+    """
+    with open_run(folder) as run:
+        store = tracking_store(folder.path, run.experiment.tracking or Tracking())
+        return content_of(run), store
+
+
+def content_of(run: Run) -> RunContent:
+    """Return what MLflow should show of an open run; all of one moment."""
+    trials = tuple(run.trials())
+    facts, experiment = run.facts, run.experiment
+    return RunContent(
+        run_id=facts.run_id,
+        name=run.folder.path.absolute().name,
+        metric=next(iter(facts.description.objectives)),
+        trials=trials,
+        front=run.front(trials),
+        hypervolumes=tuple(run.hypervolumes(trials)),
+        parameters={
+            "experiment": experiment.name,
+            "model": experiment.model,
+            "data": experiment.data,
+            "objectives": ", ".join(f"{item.name} ({item.direction})" for item in facts.objectives),
+            "constraints": ", ".join(str(constraint) for constraint in facts.constraints) or "none",
+            "sampler": experiment.sampler,
+            "seed": str(experiment.seed),
+            "threads": str(facts.threads),
+            "budget_in_file": budget_text(experiment.budget),
+        },
+        tags={
+            "run_folder": str(run.folder.path.absolute()),
+            "mlflow.source.name": "paretune search",
+            "version.paretune": version("paretune"),
+            **{f"version.{package}": found for package, found in _versions(experiment).items()},
+        },
+    )
+
+
+def git_tags(folder: Path) -> dict[str, str]:
+    """Return the commit checked out in a folder, and whether files differ from it; nothing outside a repository."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"mlflow.source.git.commit": commit, "git.changed": str(bool(changed)).lower()}
+
+
+def _versions(experiment: Experiment) -> Mapping[str, str]:
+    return experiment.settings_for_evaluator(threads=1).versions()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

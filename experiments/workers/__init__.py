@@ -1,0 +1,1 @@
+"""Processes that evaluate apart from the coordinator."""
