@@ -145,7 +145,6 @@ def _most_steps(problem: SearchProblem) -> int | None:
     samples = problem.description.samples.get("train")
     if not samples:
         return None
-    recipe, share = problem.recipe, problem.rung.epochs_share
-    stages = (recipe.prune, recipe.cluster, recipe.quantize)
-    steps = sum(stage.epochs * share * math.ceil(samples / stage.batch_size) for stage in stages)
+    recipe = problem.recipe
+    steps = sum(stage.steps(samples, problem.rung) for stage in (recipe.prune, recipe.cluster, recipe.quantize))
     return math.ceil(1.5 * steps) + 10
