@@ -80,7 +80,7 @@ class KerasEvaluator:
             layers=self._layers,
             objectives={metric.name: metric, **FILE_OBJECTIVES},
             fingerprint=self._fingerprint(),
-            notes=(*self._prepared.notes, *others, *self._data.notes),
+            notes=(*self._prepared.notes, *others, *self._data.notes, *self._notes_on_task()),
             machine=machine_facts(self._settings.threads),
             samples={
                 "train": len(self._data.train.inputs[0]),
@@ -88,6 +88,14 @@ class KerasEvaluator:
                 "test": len(self._data.test.inputs[0]),
             },
         )
+
+    def _notes_on_task(self) -> list[str]:
+        if self._settings.task is not None:
+            return []
+        kinds = " and ".join(sorted({output.kind for output in self._task.outputs}))
+        return [
+            f"Told from the model and the targets: {kinds}, scored by {self._task.objective.name}. Set `task` if it is not."
+        ]
 
     def baseline(self) -> Measurement:
         """Convert and measure the uncompressed float32 model, like any trial."""

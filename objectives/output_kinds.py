@@ -90,8 +90,8 @@ def output_task(name: str, tensor: Any, targets: NDArray[Any], kind: str | None)
     """Tell what an output predicts.
 
     Without ``kind`` it is classification when the output ends in softmax, when it ends in sigmoid and the targets are 0
-    and 1, when there is one target for several units, and when targets are whole numbers 0 and 1. Otherwise it is
-    regression.
+    and 1, when there is one target for several units, and when targets are whole numbers 0 and 1 or one-hot (in any
+    type: ``to_categorical`` gives floats). Otherwise it is regression.
 
     Args:
         name: Name of the output.
@@ -140,7 +140,8 @@ def _likely_kind(activation: str, shape: tuple[int | None, ...], targets: NDArra
         return "classification" if is_yes_no else "regression"
     if targets.ndim == len(shape) + 1:
         is_whole = np.issubdtype(targets.dtype, np.integer)
-        return "classification" if is_whole and is_yes_no else "regression"
+        is_one_hot = shape[-1:] != (1,) and _sums_to_one(targets)
+        return "classification" if is_yes_no and (is_whole or is_one_hot) else "regression"
     return "classification"
 
 
@@ -149,8 +150,11 @@ def _coding(shape: tuple[int | None, ...], targets: NDArray[Any]) -> str:
         return "yes_no"
     if targets.ndim != len(shape) + 1:
         return "labels"
-    sums_to_one = bool(np.allclose(targets.sum(axis=-1), 1, atol=1e-3))
-    return "one_hot" if sums_to_one else "yes_no"
+    return "one_hot" if _sums_to_one(targets) else "yes_no"
+
+
+def _sums_to_one(targets: NDArray[Any]) -> bool:
+    return bool(np.allclose(targets.sum(axis=-1), 1, atol=1e-3))
 
 
 def _fits(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:

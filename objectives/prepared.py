@@ -84,12 +84,15 @@ def _write(entry: Path, prepared: PreparedModel) -> None:
     header = {"config": prepared.model.to_json(), "notes": prepared.notes, "digest": prepared.digest}
     entry.parent.mkdir(parents=True, exist_ok=True)
     temporary = entry.with_suffix(f".{os.getpid()}.tmp")
-    with zipfile.ZipFile(temporary, "w") as archive:
-        archive.writestr("model.json", json.dumps(header))
-        archive.writestr("weights.npz", weights.getvalue())
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(entry)
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr("model.json", json.dumps(header))
+            archive.writestr("weights.npz", weights.getvalue())
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(entry)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk, half a file must not stay
 
 
 def _read(entry: Path) -> PreparedModel | None:

@@ -131,10 +131,12 @@ _SNIPPET = """\
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-run = Interpreter(model_path="model.tflite").get_signature_runner()
+interpreter = Interpreter(model_path="model.tflite")
+run = interpreter.get_signature_runner()
 inputs = {
     name: np.zeros([size if size > 0 else 1 for size in detail["shape_signature"]], detail["dtype"])
     for name, detail in run.get_input_details().items()  # put your samples here
 }
+interpreter.reset_all_variables()  # before every sample: recurrent layers remember the one before
 print({name: value.shape for name, value in run(**inputs).items()})
 ```"""

@@ -15,6 +15,14 @@ from paretune.spaces.errors import ModelRefused
 
 SIGNATURE = "serving_default"
 
+#: What TensorFlow makes of a full disk, a file that grows too large, and a folder that may not be written.
+_UNWRITABLE = (
+    OSError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.OutOfRangeError,
+    tf.errors.PermissionDeniedError,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SignatureNames:
@@ -56,7 +64,8 @@ def convert(model: Any) -> bytes:
     are made unique, because ai-edge-quantizer tells tensors apart by name.
 
     Raises:
-        ModelRefused: TensorFlow Lite's built-in operators cannot express the model.
+        ModelRefused: TensorFlow Lite's built-in operators cannot express the model, or there is no room for
+            temporary files.
     """
     copy = clone(model)
     for layer in copy.layers:
@@ -81,14 +90,23 @@ def convert_own(model: Any) -> bytes:
     module = tf.Module()
     module.kept = model.variables  # not the model: tracing every layer's own functions would double the time
     with _quiet(), tempfile.TemporaryDirectory(prefix="paretune-") as folder:
-        tf.saved_model.save(module, folder, signatures={SIGNATURE: traced})
+        try:
+            tf.saved_model.save(module, folder, signatures={SIGNATURE: traced})
+        except _UNWRITABLE as error:
+            raise ModelRefused(
+                f"Converting the model needs room for temporary files in {tempfile.gettempdir()}, which cannot be "
+                f"written: {_first_line(error)}. Free some, or name another folder in TMPDIR."
+            ) from error
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         try:
             converted = bytes(converter.convert())
         except Exception as error:  # the converter raises bare exceptions of several kinds, many lines long
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ModelRefused(f"The model cannot be converted to TensorFlow Lite: {reason}") from error
+            raise ModelRefused(f"The model cannot be converted to TensorFlow Lite: {_first_line(error)}") from error
     return _with_unique_names(converted)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def with_names_of(named: bytes, file: bytes) -> bytes:

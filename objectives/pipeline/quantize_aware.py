@@ -6,7 +6,8 @@ tfmot's scheme for this (PCQAT) breaks a per-layer policy in three quiet ways, m
   preservation off for all: here every layer gets a quantizer of its own, chosen by its policy;
 * for Conv2D it switches to centroids per channel when the counts per channel happen to be alike, which multiplies the
   distinct values: here centroids are always those of the whole tensor, as the policy counts them;
-* layers that are not annotated drift: they are held (:mod:`paretune.objectives.pipeline.hold`).
+* layers that are not annotated drift, and so do layers in front of a Concatenate, which tfmot gives its default
+  quantizer whatever the registry says: they are held (:mod:`paretune.objectives.pipeline.hold`).
 """
 
 from types import SimpleNamespace
@@ -66,7 +67,7 @@ def quantize_aware(
             (variable, decided.clusters is not None)
             for name, decided in policy.items()
             if (decided.sparsity > 0 or decided.clusters is not None) and not _is_preserved(layers[name])
-            for variable in compressed_variables(getattr(layers[name], "layer", layers[name]))
+            for variable in _unquantized(layers[name])
         ]
     )
     fit(wrapped, data, recipe, steps=steps, seed=seed, meter=meter, stage="quantize", callbacks=[AfterEachStep(hold)])
@@ -158,21 +159,41 @@ class _GlobalCentroidsConv(_PerTensor, cluster_preserve.ClusterPreserveDefault8B
     pass
 
 
+_PRESERVING = (
+    _PerTensor,
+    prune_preserve.PrunePreserveDefault8BitWeightsQuantizer,
+    prune_preserve.PrunePreserveDefault8BitConvWeightsQuantizer,
+)
+
+
 def _plain_name(layer: Any) -> str:
-    is_wrapped = hasattr(layer, "quantize_config") and hasattr(layer, "layer")
-    return str(layer.layer.name if is_wrapped else layer.name)
+    return str(layer.layer.name if _is_wrapped(layer) else layer.name)
+
+
+def _is_wrapped(layer: Any) -> bool:
+    return hasattr(layer, "quantize_config") and hasattr(layer, "layer")
 
 
 def _is_preserved(layer: Any) -> bool:
-    """Whether tfmot fake-quantizes the weights of this layer, and so preserves what its quantizer was told to."""
-    return bool(getattr(layer, "_weight_vars", []))
+    """Whether tfmot fake-quantizes the weights of this layer, with the quantizer that its policy asks for."""
+    quantizers = [quantizer for _, quantizer, _ in getattr(layer, "_weight_vars", [])]
+    return bool(quantizers) and all(isinstance(quantizer, _PRESERVING) for quantizer in quantizers)
+
+
+def _unquantized(layer: Any) -> list[Any]:
+    """Return the variables that a policy acts on; the layer's own attributes may hold fake-quantized tensors by now."""
+    kept = [variable for variable, _, _ in getattr(layer, "_weight_vars", [])]
+    return kept or compressed_variables(layer.layer if _is_wrapped(layer) else layer)
 
 
 def _trained(layer: Any, original: Any) -> list[Any]:
     """Return the trained values of the original layer's weights, in its order.
 
-    A wrapped layer's own attributes hold fake-quantized tensors by now; its variables keep their short names.
+    A wrapped layer's own attributes hold fake-quantized tensors by now; its variables keep their short names. Those of
+    other kinds of layers need not differ (attention has four kernels), but are in order.
     """
+    if not _is_wrapped(layer):
+        return list(layer.get_weights())
     by_name = {_short_name(variable): variable for variable in reversed(layer.weights)}
     return [by_name[_short_name(variable)].numpy() for variable in original.weights]
 

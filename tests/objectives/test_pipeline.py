@@ -55,6 +55,13 @@ def noisy_stripes():
     return TrainingData((images,), (labels,), [keras.losses.SparseCategoricalCrossentropy(from_logits=True)])
 
 
+def noisy_rows(*shape):
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(96, *shape)).astype(np.float32)
+    labels = generator.integers(0, 4, 96)
+    return TrainingData((rows,), (labels,), [keras.losses.SparseCategoricalCrossentropy(from_logits=True)])
+
+
 def policy(**layers):
     names = ("stem", "branch", "depthwise", "hidden", "head")
     return Policy(tuple((name, layers.get(name, LayerPolicy())) for name in names))
@@ -185,6 +192,46 @@ def test_fake_quantization_follows_a_layer_up_to_the_next_weighted_one():
         stem=LayerPolicy(quantization=Quantization.INT8_QAT), head=LayerPolicy(quantization=Quantization.INT8_QAT)
     )
     assert annotated_layers(small_cnn(), decided) == {"stem", "stem_bn", "stem_relu", "head"}
+
+
+def test_a_layer_in_front_of_a_concatenation_keeps_its_zeros_and_clusters():
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((8,))
+    sides = [keras.layers.Dense(16, activation="relu", name=name)(inputs) for name in ("left", "right")]
+    model = keras.Model(inputs, keras.layers.Dense(4, name="head")(keras.layers.Concatenate()(sides)))
+    qat = Quantization.INT8_QAT
+    decided = Policy(
+        (
+            ("left", LayerPolicy(sparsity=0.5, quantization=qat)),
+            ("right", LayerPolicy(sparsity=0.5, clusters=5, quantization=qat)),
+            ("head", LayerPolicy(quantization=qat)),
+        )
+    )
+    trained = train(
+        model,
+        read_weights(model),
+        Candidate(architecture="", recipe=RECIPE, policy=decided),
+        Rung.FULL,
+        noisy_rows(8),
+        Limit(),
+    )
+    assert np.mean(trained.weights["left"][0] == 0) >= 0.5
+    assert np.mean(trained.weights["right"][0] == 0) >= 0.5
+    assert len(np.unique(trained.weights["right"][0])) <= 5
+
+
+def test_layers_whose_variables_share_a_name_keep_them_apart_in_quantization_aware_training():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((4, 2))
+    x = keras.layers.Bidirectional(keras.layers.LSTM(3), name="both_ways")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x))
+    weights = read_weights(model)
+    decided = Policy((("head", LayerPolicy(quantization=Quantization.INT8_QAT)),))
+    recipe = Recipe(quantize=StageRecipe(epochs=0.1, batch_size=16, learning_rate=1e-30))
+    candidate = Candidate(architecture="", recipe=recipe, policy=decided)
+    trained = train(model, weights, candidate, Rung.FULL, noisy_rows(4, 2), Limit())
+    for before, after in zip(weights["both_ways"], trained.weights["both_ways"], strict=True):
+        np.testing.assert_allclose(before, after, atol=1e-6)
 
 
 def test_tfmot_still_loses_sparsity_when_one_layer_of_a_class_has_no_zeros():

@@ -35,8 +35,7 @@ ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
 @pytest.mark.parametrize("activation", [None, "softmax"])
 @pytest.mark.parametrize("targets", [LABELS, ONE_HOT])
 def test_classes_are_scored_and_trained_alike_from_logits_and_probabilities_sparse_and_one_hot(activation, targets):
-    kind = "classification" if activation is None else None
-    task = task_of(model_with(3, activation), targets, kind=kind)
+    task = task_of(model_with(3, activation), targets)
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.7, 0.2, 0.1]], np.float32))
     output = logits if activation is None else np.exp(logits)
     assert task.score([targets], [output]) == 0.75
@@ -71,6 +70,8 @@ def test_the_kind_is_told_from_activation_and_targets():
     assert task_of(model_with(1, "sigmoid"), YES_NO.astype(np.float32)).objective.name == "accuracy"
     assert task_of(model_with(1, "sigmoid"), np.array([[0.3], [0.9]], np.float32)).objective.name == "mae"
     assert task_of(model_with(3), LABELS.astype(np.float32)).objective.name == "accuracy"
+    assert task_of(model_with(3), ONE_HOT).objective.name == "accuracy"
+    assert task_of(model_with(3), ONE_HOT * np.float32(0.5)).objective.name == "mae"
 
 
 def test_the_last_activation_is_found_behind_reshapes_and_inside_nested_models():
