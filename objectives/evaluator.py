@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from paretune.objectives.doctor import examine, examine_others
+from paretune.objectives.fixed_shapes import with_fixed_shapes
 from paretune.objectives.flatbuffer.formats import quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
@@ -52,9 +53,10 @@ class KerasEvaluator:
     def __init__(self, settings: EvaluatorSettings) -> None:
         self._settings = settings
         self._prepared = prepare_model(settings)
-        self._model = self._prepared.model
+        prepared = self._prepared.model
+        self._data = load_dataset(settings.data, beside=Path(settings.beside), model=prepared, seed=settings.seed)
+        self._model, self._notes_on_shapes = with_fixed_shapes(prepared, self._data)
         self._weights = read_weights(self._model)
-        self._data = load_dataset(settings.data, beside=Path(settings.beside), model=self._model, seed=settings.seed)
         self._task = build_task(
             settings.task, settings.metric, self._model, self._data, Path(settings.beside), direction=settings.direction
         )
@@ -80,7 +82,7 @@ class KerasEvaluator:
             layers=self._layers,
             objectives={metric.name: metric, **FILE_OBJECTIVES},
             fingerprint=self._fingerprint(),
-            notes=(*self._prepared.notes, *others, *self._data.notes, *self._notes_on_task()),
+            notes=(*self._prepared.notes, *others, *self._notes_on_shapes, *self._data.notes, *self._notes_on_task()),
             machine=machine_facts(self._settings.threads),
             samples={
                 "train": len(self._data.train.inputs[0]),
@@ -93,9 +95,8 @@ class KerasEvaluator:
         if self._settings.task is not None:
             return []
         kinds = " and ".join(sorted({output.kind for output in self._task.outputs}))
-        return [
-            f"Told from the model and the targets: {kinds}, scored by {self._task.objective.name}. Set `task` if it is not."
-        ]
+        metric = self._task.objective.name
+        return [f"Told from the model and the targets: {kinds}, scored by {metric}. Set `task` if it is not."]
 
     def baseline(self) -> Measurement:
         """Convert and measure the uncompressed float32 model, like any trial."""

@@ -48,7 +48,7 @@ def prepare_working_copy(model: Any) -> WorkingCopy:
     flat = replay_model(model, flattening.call)
     folding = _Folding(flat)
     copied = replay_model(flat, folding.call)
-    notes = [*flattening.notes(), *folding.notes(), *_notes_on_scaling(copied), *_notes_on_sharing(copied)]
+    notes = [*flattening.notes(), *folding.notes(), *_notes_on_scaling(copied)]
     require_equal_outputs(model, copied, tolerance=flattening.tolerance)
     return WorkingCopy(copied, tuple(notes))
 
@@ -220,12 +220,4 @@ def _notes_on_scaling(model: Any) -> list[str]:
         f"{type(layer).__name__} '{layer.name}' stays in the model as float32."
         for layer in model.layers
         if type(layer).__name__ in ("Rescaling", "Normalization")
-    ]
-
-
-def _notes_on_sharing(model: Any) -> list[str]:
-    return [
-        f"Layer '{layer.name}' is used {len(layer.inbound_nodes)} times and stays as trained."
-        for layer in model.layers
-        if layer.weights and len(layer.inbound_nodes) > 1
     ]

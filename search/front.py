@@ -276,7 +276,8 @@ def _knee(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | N
     """Return the trial nearest to the ideal: the best value of every objective at once.
 
     Each objective is scaled over the front to [0, 1], by its logarithm where ratios matter; one that is the same all
-    over the front does not count. Ties go to the smaller file.
+    over the front does not count. Ties go to the better first objective, the task's metric: of two points, which always
+    tie, the one that gives least away.
     """
     if not trials:
         return None
@@ -287,8 +288,8 @@ def _knee(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | N
     lowest = costs.min(axis=0)
     span = costs.max(axis=0) - lowest
     scaled = (costs - lowest) / np.where(span > 0, span, 1.0)
-    # `trials` are sorted by size, and argmin takes the first of equals
-    return trials[int(np.argmin(np.round((scaled**2).sum(axis=1), 12)))]
+    distances = np.round((scaled**2).sum(axis=1), 12)
+    return trials[int(np.lexsort((costs[:, 0], distances))[0])]
 
 
 def _volume_row(values: Mapping[str, float], objectives: Sequence[Objective]) -> list[float]:

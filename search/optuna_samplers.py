@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
@@ -66,8 +67,9 @@ def sampler_class(settings: SamplerSettings, space: Space, *, objectives: int) -
             f"{name} optimises one objective, and this search has {objectives}. Use TPESampler or NSGAIISampler."
         )
     if found is GridSampler and space.cardinality > MOST_GRID_POINTS:
+        points = f"{space.cardinality:,}" if space.cardinality < 10**9 else f"{space.cardinality:.1e}"
         raise ConfigurationError(
-            f"A grid has at most {MOST_GRID_POINTS:,} points; this space has {space.cardinality:.4g}. "
+            f"A grid has at most {MOST_GRID_POINTS:,} points; this space has {points}. "
             "Offer fewer choices, pin or group layers, or use another sampler."
         )
     absent = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
@@ -102,9 +104,14 @@ def _named(name: str) -> type[BaseSampler]:
         spelling: entry for entry in known for spelling in (entry.lower(), entry.removesuffix("Sampler").lower())
     }
     if name.lower() not in spellings:
-        hint = nearest(name.lower(), spellings)
-        raise ConfigurationError(f"Unknown sampler '{name}'; known are {', '.join(known)}.{hint}")
+        raise ConfigurationError(f"Unknown sampler '{name}'; known are {', '.join(known)}.{_nearest(name, spellings)}")
     return getattr(optuna.samplers, spellings[name.lower()])  # type: ignore[no-any-return]  # listed in __all__
+
+
+def _nearest(name: str, spellings: Mapping[str, str]) -> str:
+    """Name the class that a mistyped name comes nearest to, in any spelling."""
+    closest = get_close_matches(name.lower(), spellings, n=1, cutoff=0.5)
+    return f" Did you mean '{spellings[closest[0]]}'?" if closest else ""
 
 
 def _check_arguments(kind: type[BaseSampler], arguments: Mapping[str, Any]) -> None:

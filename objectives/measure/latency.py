@@ -16,7 +16,7 @@ _WARM_UPS = 3
 _LEAST_PAIRS = 30
 _MOST_PAIRS = 2000
 _SECONDS = 0.8
-#: What one timing covers at least: a single run of a tiny model takes a few microseconds, and the clock's own cost shows.
+#: What one timing covers at least: a run of a tiny model takes a microsecond, in which the clock's own cost shows.
 _SECONDS_A_TIMING = 2e-4
 _ONES = np.ones(64, np.float32)
 #: CPU features that decide which kernels XNNPACK picks.
@@ -34,7 +34,7 @@ class Latency:
         latency_ms: Median time of one run of the candidate, in milliseconds.
         baseline_ms: Median time of one run of the baseline, in milliseconds.
         pairs: Number of pairs.
-        repeats: Runs that each time of a pair is the mean of.
+        repeats: Runs that each time of a pair is the median of.
     """
 
     ratio: float
@@ -82,19 +82,20 @@ def measure_latency(candidate: bytes, baseline: bytes, *, threads: int) -> Laten
 
 
 def _seconds(run: Any, repeats: int) -> float:
-    """Return the mean time of a run, each from the same state of the processor.
+    """Return the median time of a run, each from the same state of the processor.
 
-    Some AVX kernels (dynamic int8 FullyConnected in LiteRT 2.3) return without clearing the upper halves of the vector
-    registers, and SSE code (the LSTM kernel) then runs three times slower until somebody does: in the next run of
-    whichever file comes next. A NumPy loop between the runs clears them, as nearly any program around a model does.
+    The median, because a thread that waits for a busy core makes one run a thousand times longer. And some AVX kernels
+    (dynamic int8 FullyConnected in LiteRT 2.3) return without clearing the upper halves of the vector registers; SSE
+    code (the LSTM kernel) then runs three times slower until somebody does, in whichever file comes next. A NumPy loop
+    between the runs clears them, as nearly any program around a model does.
     """
-    total = 0.0
+    times = []
     for _ in range(repeats):
         np.add(_ONES, _ONES)
         start = time.perf_counter()
         run.invoke()
-        total += time.perf_counter() - start
-    return total / repeats
+        times.append(time.perf_counter() - start)
+    return sorted(times)[repeats // 2]
 
 
 def machine_facts(threads: int) -> dict[str, Any]:

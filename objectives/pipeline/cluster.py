@@ -16,6 +16,17 @@ from paretune.spaces.recipe import StageRecipe
 _INITIALISATION = tfmot.clustering.keras.CentroidInitialization.LINEAR
 
 
+def require_clusters_possible(policy: Policy) -> None:
+    """Raise before anything is trained where :func:`cluster` could not do what a policy asks.
+
+    Raises:
+        Infeasible: A pruned layer is to keep fewer than 3 values.
+    """
+    for name, decided in policy.items():
+        if decided.sparsity > 0 and decided.clusters is not None and decided.clusters < 3:
+            raise Infeasible(f"`clusters` of a pruned layer must be at least 3 (zero is one), got 2 (layer '{name}')")
+
+
 def cluster(
     model: Any,
     weights: LayerWeights,
@@ -36,9 +47,7 @@ def cluster(
         Infeasible: A pruned layer is to keep fewer than 3 values, or the loss became NaN or infinite.
         LimitReached: The meter's limit was spent first.
     """
-    for name, decided in policy.items():
-        if decided.sparsity > 0 and decided.clusters is not None and decided.clusters < 3:
-            raise Infeasible(f"`clusters` of a pruned layer must be at least 3 (zero is one), got 2 (layer '{name}')")
+    require_clusters_possible(policy)
 
     def wrap(layer: Any) -> Any:
         decided = policy.get(layer.name)

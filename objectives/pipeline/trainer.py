@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.objectives.keras_door import keras
-from paretune.objectives.pipeline.cluster import cluster
+from paretune.objectives.pipeline.cluster import cluster, require_clusters_possible
 from paretune.objectives.pipeline.copies import LayerWeights
 from paretune.objectives.pipeline.fitting import Meter, TrainingData
 from paretune.objectives.pipeline.one_shot import one_shot
@@ -52,6 +52,7 @@ def train(
     """
     if rung is Rung.PROXY:
         return Trained(one_shot(model, weights, candidate.policy), 0, {})
+    require_clusters_possible(candidate.policy)
     meter = Meter(limit)
     seconds: dict[str, float] = {}
     for stage in stages_of(candidate.policy):

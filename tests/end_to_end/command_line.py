@@ -1,5 +1,6 @@
 """The product as a user holds it: commands in a shell, files in a folder."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -114,7 +115,9 @@ class Started:
     """A command that is running; leaving the block ends it."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._process, self._stdout, self._stderr = process, process.stdout, process.stderr
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -124,8 +127,10 @@ class Started:
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
-            self._process.kill()
-        if not self._process.stdout.closed:
+            for process in [psutil.Process(self.pid), *self.children()]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        if not self._stdout.closed:
             self.wait()
 
     @property
@@ -155,16 +160,14 @@ class Started:
 
     def wait(self) -> Ended:
         """Wait for the command to end."""
-        assert self._process.stdout is not None
-        out = self._process.stdout.read()
+        out = self._stdout.read()
         code = self._process.wait(PATIENCE_SECONDS)
         self._reader.join(PATIENCE_SECONDS)
-        self._process.stdout.close()
+        self._stdout.close()
         return Ended(code, out, "\n".join(self._lines))
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as lines:
+        with self._stderr as lines:
             for line in lines:
                 self._lines.append(line.rstrip("\n"))
 

@@ -17,6 +17,7 @@ def predict(interpreter: Interpreter, x: np.ndarray) -> np.ndarray:
     outputs = []
     for sample in x:
         interpreter.set_tensor(given["index"], sample[np.newaxis].astype(np.float32))
+        interpreter.reset_all_variables()  # a recurrent layer remembers the sample before
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(wanted["index"])[0].copy())
     return np.stack(outputs)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 _TYPES = schema.TensorType
 _KERNELS = {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED}
-_NUMPY = {
+_NUMPY: dict[int, np.dtype[Any]] = {
     _TYPES.FLOAT32: np.dtype("<f4"),
     _TYPES.FLOAT16: np.dtype("<f2"),
     _TYPES.INT8: np.dtype("i1"),
@@ -89,4 +89,4 @@ def _kernel(model: Any, tensor: Any, given: Any) -> PlainKernel:
 
 
 def _name(type_: int) -> str:
-    return next(name for name, value in vars(_TYPES).items() if value == type_ and name.isupper())
+    return str(next(name for name, value in vars(_TYPES).items() if value == type_ and name.isupper()))

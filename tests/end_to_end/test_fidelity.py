@@ -97,8 +97,8 @@ def test_a_file_holds_what_a_random_policy_asks_of_every_layer(
 
 def check_asked(name: str, asked: LayerPolicy, kernel: PlainKernel) -> None:
     """Hold one layer of the file against its share of the policy."""
-    static = asked.quantization is Quantization.INT8_QAT
-    assert kernel.format == ("int8" if static else asked.quantization), name
+    trained = asked.quantization is Quantization.INT8_QAT
+    assert kernel.format == ("int8" if trained else asked.quantization), name
     zeros = int((kernel.stored == 0).sum())
     assert zeros >= asked.sparsity * kernel.stored.size - 1, name
     if asked.clusters is not None:

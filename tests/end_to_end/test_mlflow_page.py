@@ -61,7 +61,8 @@ def test_the_page_shows_the_runs_and_the_picture_of_the_front(shell: Shell, tmp_
         with browser_page(tmp_path / "profile") as page:
             page.open(experiment)
             page.wait_for(f"document.body?.innerText.includes('{len(recorded)} matching runs')", PATIENCE_SECONDS)
-            assert page.ask("[...document.querySelectorAll('a')].some(link => link.innerText.trim() === 'shown')")
+            links = "[...document.querySelectorAll('a')].map(link => link.innerText.trim())"
+            page.wait_for(f"{links}.includes('shown')", PATIENCE_SECONDS)
 
             page.open(f"{experiment}/{trial.info.run_id}")
             page.wait_for(f"document.body?.innerText.includes({trial.info.run_name!r})", PATIENCE_SECONDS)

@@ -143,7 +143,7 @@ def test_a_raised_budget_goes_on(interrupted: Shell, tmp_path: Path) -> None:
     check_nothing_lost_or_repeated(run, before, 5)
 
 
-CHANGES = {
+CHANGES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
     "data": ('["x_train"] * 1.0', '["x_train"] * 1.5', {}, "data: "),
     "model": ("weights[-1] + 0.0", "weights[-1] + 0.5", {}, "model: "),
     "space": ("", "", {"space": {"sparsity": [0, 0.4]}}, "0.0, 0.5, 0.7, 0.8, 0.9 -> 0.0, 0.4"),

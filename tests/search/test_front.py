@@ -174,8 +174,8 @@ def test_a_single_point_is_its_own_knee_and_an_empty_front_has_none() -> None:
     assert knee([]) is None
 
 
-def test_a_tie_for_the_knee_goes_to_the_smaller_file() -> None:
-    assert knee([a_trial(1, 0.99, 10_000.0), a_trial(2, 0.79, 100.0)]) == 2
+def test_a_tie_for_the_knee_goes_to_the_better_metric() -> None:
+    assert knee([a_trial(1, 0.99, 10_000.0), a_trial(2, 0.79, 100.0)]) == 1
 
 
 FRONT = find_front(

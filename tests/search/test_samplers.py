@@ -83,11 +83,11 @@ def sampler_of(name: str, arguments: dict[str, Any] | None = None, **settings: A
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("tpee", {}, "Did you mean 'tpe'?"),
-        ("NSGAII_Sampler", {}, "Did you mean 'nsgaiisampler'?"),
+        ("tpee", {}, "Did you mean 'TPESampler'?"),
+        ("NSGAII_Sampler", {}, "Did you mean 'NSGAIISampler'?"),
         ("PartialFixedSampler", {}, "Unknown sampler"),
         ("CmaEsSampler", {}, "CmaEsSampler optimises one objective, and this search has 3."),
-        ("grid", {}, "A grid has at most 10,000 points; this space has 7.966e+08."),
+        ("grid", {}, "A grid has at most 10,000 points; this space has 796,594,176."),
         ("tpe", {"n_startup_trails": 3}, "Did you mean 'n_startup_trials'?"),
         ("tpe", {"n_startup_trials": "three"}, "`n_startup_trials` of TPESampler must be int, got 'three'."),
         ("tpe", {"n_ei_candidates": True}, "`n_ei_candidates` of TPESampler must be int, got True."),
