@@ -10,12 +10,14 @@ from paretune.spaces.trial import Trial
 
 
 def front_picture(front: Front, metric: str) -> bytes:
-    """Return a PNG of the front: deflated size (log scale) against the task's metric.
+    """Return a PNG of the front: deflated size (log scale) against the task's metric, coloured by latency.
 
-    The knee is a star, the baseline a square; points are labelled with their trial numbers.
+    The knee is a star, the baseline a square; points are labelled with their trial numbers. The line joins the points
+    that no smaller file beats; points off the line are on the front for another objective, such as latency.
     """
     # An Agg canvas of its own: pyplot would keep global state, and may look for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
@@ -24,10 +26,19 @@ def front_picture(front: Front, metric: str) -> bytes:
     others = [point.trial for point in front.points if not point.knee]
     knee = [point.trial for point in front.points if point.knee]
     baseline = [front.baseline] if front.baseline is not None and front.baseline.measurement is not None else []
-    axes.step(*_columns(front.trials, metric), where="post", color="0.75", linewidth=1, zorder=1)
-    axes.scatter(*_columns(others, metric), label="front", color="tab:blue", zorder=2)
-    axes.scatter(*_columns(knee, metric), label="knee", marker="*", s=220, color="tab:orange", zorder=3)
-    axes.scatter(*_columns(baseline, metric), label="baseline", marker="s", color="black", zorder=2)
+    shown = [*front.trials, *baseline]
+    latencies = [_latency(trial) for trial in shown]
+    colours = Normalize(min(latencies, default=1.0), max(latencies, default=1.0))
+    axes.step(*_columns(_best_so_far(front), metric), where="post", color="0.75", linewidth=1, zorder=1)
+    for trials, style in (
+        (others, {"label": "front"}),
+        (knee, {"label": "knee", "marker": "*", "s": 260, "edgecolor": "black"}),
+        (baseline, {"label": "baseline", "marker": "s", "edgecolor": "black"}),
+    ):
+        points = axes.scatter(
+            *_columns(trials, metric), c=[_latency(trial) for trial in trials], cmap="viridis", norm=colours, **style
+        )
+    figure.colorbar(points, ax=axes, label="latency (x baseline)")
     for trial in front.trials:
         at = (values_of(trial)["size_bytes"] / 1000, values_of(trial)[metric])
         axes.annotate(str(trial.number), at, textcoords="offset points", xytext=(4, 5), fontsize=7)
@@ -52,6 +63,21 @@ def save_picture(folder: Path, front: Front, metric: str) -> Path:
     path = folder / "front.png"
     write_atomically(path, front_picture(front, metric))
     return path
+
+
+def _best_so_far(front: Front) -> list[Trial]:
+    """Return the trials that are better by the first objective than every smaller file."""
+    metric = front.objectives[0]
+    best: list[Trial] = []
+    for trial in front.trials:
+        cost = metric.cost(values_of(trial)[metric.name])
+        if not best or cost < metric.cost(values_of(best[-1])[metric.name]):
+            best.append(trial)
+    return best
+
+
+def _latency(trial: Trial) -> float:
+    return values_of(trial).get("latency_ratio", 1.0)
 
 
 def _columns(trials: Sequence[Trial], metric: str) -> tuple[list[float], list[float]]:
