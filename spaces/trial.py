@@ -83,9 +83,13 @@ class Budget:
     def exhausted_by(self, *, trials: int, minutes: float, training_steps: int) -> str:
         """Return what has run out, for people, or an empty string while something is left."""
         if self.trials is not None and trials >= self.trials:
-            return f"{self.trials} trials"
+            return f"{self.trials} trial{_s(self.trials)}"
         if self.minutes is not None and minutes >= self.minutes:
-            return f"{self.minutes:g} minutes"
+            return f"{self.minutes:g} minute{_s(self.minutes)}"
         if self.training_steps is not None and training_steps >= self.training_steps:
-            return f"{self.training_steps} training steps"
+            return f"{self.training_steps} training step{_s(self.training_steps)}"
         return ""
+
+
+def _s(count: float) -> str:
+    return "" if count == 1 else "s"

@@ -32,7 +32,9 @@ def report_session(end: SessionEnd, folder: RunFolder, *, say: Callable[[str], N
 def next_commands(end: SessionEnd, name: str) -> list[str]:
     """Return the commands that are worth typing next."""
     if not end.front.points:
-        return [f"paretune front {name} --format json", "paretune search with a larger budget or looser constraints"]
+        return [
+            f"paretune front {name} --format json    # what was tried; then loosen the constraints or raise the budget"
+        ]
     return [
         f"paretune export {name} --pick knee",
         f"paretune front {name} --max-drop 0.01",

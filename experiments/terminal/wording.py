@@ -19,10 +19,10 @@ def short_name(objective: str) -> str:
 
 
 def bytes_text(count: float) -> str:
-    """Return a number of bytes in decimal units, such as ``21.0 kB``."""
+    """Return a number of bytes in decimal units with at least three digits, such as ``3.93 kB`` or ``21.0 kB``."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
-            return f"{count / size:.1f} {unit}"
+            return f"{count / size:.{2 if count < 10 * size else 1}f} {unit}"
     return f"{count:.0f} B"
 
 
@@ -32,6 +32,8 @@ def value_text(name: str, value: float) -> str:
         return bytes_text(value)
     if name.endswith("_ratio"):
         return f"{value:.2f}x"
+    if name in ("macs", "parameters"):
+        return count_text(int(value))
     return f"{value:.4g}"
 
 

@@ -107,7 +107,8 @@ def _read_image(path: Path, mode: str, size: tuple[int, int] | None) -> NDArray[
             with Image.open(path) as opened:
                 image = opened.convert(mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"Image {path} cannot be read: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0]
+        raise DataError(f"Image {path} cannot be read; replace or remove it ({reason}).") from None
     if size is not None and image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image)

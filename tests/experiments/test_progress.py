@@ -29,7 +29,7 @@ def test_away_from_a_terminal_every_ended_trial_is_one_plain_line() -> None:
         progress.hear(tick(3, 1))
         progress.hear(TrialEnded(trial=TRIALS[3], front=FRONT, hypervolume=1.0))
     assert (
-        text.getvalue() == f"trial 3  accuracy 0.7815  size 3.8 kB  latency 0.87x  front {len(FRONT.points)}  (10 s)\n"
+        text.getvalue() == f"trial 3  accuracy 0.7815  size 3.83 kB  latency 0.87x  front {len(FRONT.points)}  (10 s)\n"
     )
 
 
@@ -59,7 +59,7 @@ def test_the_live_line_tells_trials_best_values_front_and_time_left() -> None:
     progress.hear(tick(60, 6))
     best = max(trial.measurement.values["accuracy"] for trial in FRONT.trials if trial.measurement)
     assert progress.live_line() == (
-        f"trained 6/24  |  trial 5 for 0 s  |  best accuracy {best:.4g}  size 3.8 kB  latency 0.78x  |  "
+        f"trained 6/24  |  trial 5 for 0 s  |  best accuracy {best:.4g}  size 3.83 kB  latency 0.78x  |  "
         f"front {len(FRONT.points)}  |  3 min left"
     )
 

@@ -123,7 +123,7 @@ def test_mean_sparsity_weighs_layers_by_their_weights() -> None:
     [
         (bytes_text(999), "999 B"),
         (bytes_text(21034), "21.0 kB"),
-        (bytes_text(3.4e6), "3.4 MB"),
+        (bytes_text(3.4e6), "3.40 MB"),
         (value_text("latency_ratio", 1.0234), "1.02x"),
         (value_text("size_bytes", 21034), "21.0 kB"),
         (value_text("accuracy", 0.98123), "0.9812"),
