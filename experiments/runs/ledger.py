@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from paretune.experiments.config.policy_file import policy_text
 from paretune.experiments.files import disk_errors, no_space, write_atomically
 from paretune.experiments.runs.ledger_rows import (
     MEASUREMENTS,
@@ -23,7 +24,6 @@ from paretune.experiments.runs.ledger_rows import (
     row_of_proposal,
     trial_of,
 )
-from paretune.experiments.config.policy_file import policy_text
 from paretune.experiments.runs.sqlite_engine import reading_engine, writing_engine
 from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import Split

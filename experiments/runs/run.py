@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from paretune.experiments.config.experiment import Experiment, parse_experiment
-from paretune.experiments.runs.ledger import SqlLedger, trial_folder
 from paretune.experiments.runs.facts import RunFacts, read_facts
 from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.ledger import SqlLedger, trial_folder
 from paretune.search.front import Front, find_front, hypervolume_history, reference_point, values_of
 from paretune.spaces.errors import RunError
 from paretune.spaces.objective import Constraint

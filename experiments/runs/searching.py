@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.experiments.config.experiment import METRIC, Experiment
 from paretune.experiments.files import write_atomically
+from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.fingerprint import digest_without_loading, require_same, run_fingerprint
+from paretune.experiments.runs.folder import RUNS, RunFolder, cache_folder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import (
     Run,
@@ -19,8 +21,6 @@ from paretune.experiments.runs.run import (
     remember_reference,
     remembered_facts,
 )
-from paretune.experiments.runs.facts import RunFacts
-from paretune.experiments.runs.folder import RUNS, RunFolder, cache_folder
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
 from paretune.search.settings import SamplerSettings, SearchProblem

@@ -40,7 +40,9 @@ def serve_page(run: str | None, port: int, *, say: Callable[[str], None]) -> Non
         raise RunError(f"There is no MLflow record in {store.folder} yet. `paretune sync RUN` makes one.")
     _check_port(port)
     say(f"http://{_HOST}:{port} shows experiment '{store.experiment}'; it takes a few seconds. Ctrl-C ends it.")
-    server = subprocess.Popen(_command(store, port), env={**MLFLOW_ENVIRONMENT, **os.environ}, start_new_session=True)  # noqa: S603
+    # MLflow's runner of background jobs starts seven processes of 240 MB each, and nothing here has such jobs.
+    environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    server = subprocess.Popen(_command(store, port), env=environment, start_new_session=True)  # noqa: S603
     try:
         code = server.wait()
     except KeyboardInterrupt:

@@ -73,8 +73,11 @@ def _portable(error: BaseException) -> BaseException:
     if not isinstance(error, ParetuneError):
         traceback.print_exc()
         error.add_note("In the worker:\n" + "".join(traceback.format_exception(error)))
+    # Only what the coordinator knows travels as itself: unpickling another class would import its module there, and
+    # TensorFlow with it.
+    is_known = isinstance(error, ParetuneError) or type(error).__module__ == "builtins"
     try:
-        if isinstance(error, Exception) and type(pickle.loads(pickle.dumps(error))) is type(error):  # noqa: S301
+        if is_known and type(pickle.loads(pickle.dumps(error))) is type(error):  # noqa: S301
             return error
     except Exception:
         traceback.print_exc()
