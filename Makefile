@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Strict editable installs link each file under build/, so a new or removed file in one of these folders needs a new link.
 FOLDERS := $(shell find src spaces objectives search experiments -type d -not -name __pycache__ 2>/dev/null)
 
-.PHONY: demo test test-slow lint install wheel-test benchmarks clean
+.PHONY: demo test test-slow lint install wheel-test clean
 
 demo: install
 	$(BIN)/paretune search experiments/digits.yaml

@@ -23,12 +23,13 @@ from paretune.objectives.macs import count_parameters, model_macs
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
 from paretune.objectives.measure.sizes import file_sizes
-from paretune.objectives.pipeline.copies import LayerWeights, fresh_copy, read_weights, write_weights
+from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.fitting import TrainingData
 from paretune.objectives.pipeline.trainer import train
 from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.task import build_task
+from paretune.objectives.weights import LayerWeights, read_weights, write_weights
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.measurement import Measurement

@@ -1,7 +1,13 @@
-"""Which variables of a layer a policy acts on."""
+"""The weights of a model by layer, and which of them a policy acts on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Weights of every layer that has any: arrays in the layer's own order, by layer name.
+LayerWeights = Mapping[str, list[NDArray[np.float32]]]
 
 #: Keras class -> the variables that sparsity and clusters act on, in tfmot's order. SeparableConv2D's depthwise part,
 #: biases and BatchNorm parameters stay as they are (too few bytes to matter, too much accuracy to lose).
@@ -25,3 +31,19 @@ def compressed_variables(layer: Any) -> list[Any]:
     """Return the variables of a tf_keras layer that sparsity and clusters act on; empty for other kinds of layers."""
     kind = type(layer).__name__
     return _COMPRESSED[kind](layer) if kind in _COMPRESSED else []
+
+
+def read_weights(model: Any) -> dict[str, list[NDArray[np.float32]]]:
+    """Return the weights of an unwrapped model, by layer name."""
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def write_weights(model: Any, weights: LayerWeights) -> None:
+    """Set the weights of an unwrapped model.
+
+    Raises:
+        ValueError: If a layer is missing or a shape differs.
+    """
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(weights[layer.name])

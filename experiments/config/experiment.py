@@ -116,10 +116,6 @@ class Experiment:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return self.threads or max(1, cpus // self.workers)
 
-    def space_settings(self) -> SpaceSettings:
-        """Return what the file says about the space."""
-        return self.space
-
     def settings_for_evaluator(
         self, *, threads: int, trust_model: bool = False, cache_folder: Path | None = None
     ) -> EvaluatorSettings:

@@ -22,6 +22,7 @@ from paretune.objectives.flatbuffer.graph import Graph, read_graph
 from paretune.objectives.flatbuffer.matching import match_constants, norms_of
 from paretune.objectives.flatbuffer.near_matching import choose_expressions, near_matches
 from paretune.objectives.flatbuffer.places import KernelPlace, find_places
+from paretune.objectives.weights import read_weights
 
 #: Layers whose variables describe the data: no stage trains them, and random values would not be valid ones.
 _FIXED_KINDS = ("Normalization", "Discretization", "CategoryEncoding", "StringLookup", "IntegerLookup")
@@ -121,11 +122,6 @@ def build_template(model: Any) -> FloatTemplate:
         shapes=_shapes(weights),
         fixed=_fixed(model, weights),
     )
-
-
-def read_weights(model: Any) -> dict[str, list[np.ndarray]]:
-    """Return the variables of every layer that has some, as arrays."""
-    return {layer.name: [np.asarray(each) for each in layer.get_weights()] for layer in model.layers if layer.weights}
 
 
 def _randomise(copy: Any, model: Any, seed: int) -> dict[str, list[np.ndarray]]:

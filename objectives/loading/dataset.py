@@ -142,7 +142,7 @@ def _read(reference: str, beside: Path, signature: Signature) -> RawData:
         result = function()
     except ParetuneError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's function raises
         message = str(error).splitlines()[0] if str(error) else ""
         raise DataError(f"Data function '{reference}' failed: {type(error).__name__}: {message}") from error
     return raw_from_result(result, reference)

@@ -42,7 +42,7 @@ def load_keras_3(path: Path, *, trust: bool) -> Any:
         return _keras_3().saving.load_model(
             str(path), custom_objects=_hdf5_operations(path), compile=False, safe_mode=not trust
         )
-    except Exception as error:
+    except Exception as error:  # Keras 3 raises many kinds for a file that it cannot read
         advice = "" if path.suffix == ".keras" else " Save the model as `.keras` instead."
         raise ModelRefused(
             f"Keras 3 cannot read it back: {type(error).__name__}: {_first_line(error)}.{advice}"

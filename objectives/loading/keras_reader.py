@@ -20,7 +20,7 @@ def read_with_tf_keras(file: ModelFile, *, trust: bool) -> Any:
         if file.format is Format.SAVED_MODEL and not trust:
             return _read_saved_model(file)
         return keras.models.load_model(str(file.path), compile=False, safe_mode=not trust)
-    except Exception as error:
+    except Exception as error:  # tf_keras and h5py raise many kinds for a file that they cannot read
         reason = str(error).strip().partition("\n")[0]
         raise ModelRefused(f"tf_keras cannot read it: {type(error).__name__}: {reason}") from error
 

@@ -84,6 +84,6 @@ def _built(reference: str, beside: Path) -> Any:
         return function()
     except ParetuneError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's function raises
         reason = str(error).strip().partition("\n")[0]
         raise ModelRefused(f"the function raised {type(error).__name__}: {reason}") from error

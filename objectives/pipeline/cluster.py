@@ -3,10 +3,10 @@
 from typing import Any
 
 from paretune.objectives.keras_door import tfmot
-from paretune.objectives.pipeline.copies import LayerWeights, fresh_copy, read_weights, wrap_layers
+from paretune.objectives.pipeline.copies import fresh_copy, wrap_layers
 from paretune.objectives.pipeline.fitting import AfterEachStep, Meter, TrainingData, fit
 from paretune.objectives.pipeline.hold import holder
-from paretune.objectives.weights import compressed_variables
+from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import StageRecipe

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.pipeline.copies import LayerWeights
-from paretune.objectives.weights import compressed_variables
+from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.policy import LayerPolicy, Policy
 
 _LLOYD_ITERATIONS = 10

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 from paretune.objectives.keras_door import tfmot
-from paretune.objectives.pipeline.copies import LayerWeights, fresh_copy, read_weights, wrap_layers
+from paretune.objectives.pipeline.copies import fresh_copy, wrap_layers
 from paretune.objectives.pipeline.fitting import Meter, TrainingData, fit
 from paretune.objectives.pipeline.one_shot import with_exact_zeros
+from paretune.objectives.weights import LayerWeights, read_weights
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import PruneRecipe
 

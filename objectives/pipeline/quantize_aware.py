@@ -25,11 +25,11 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 )
 
 from paretune.objectives.keras_door import keras, tf, tfmot
-from paretune.objectives.pipeline.copies import LayerWeights, fresh_copy, wrap_layers
+from paretune.objectives.pipeline.copies import fresh_copy, wrap_layers
 from paretune.objectives.pipeline.fitting import AfterEachStep, Meter, TrainingData, fit
 from paretune.objectives.pipeline.hold import holder
 from paretune.objectives.tfmot_support import trains_activation
-from paretune.objectives.weights import compressed_variables
+from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.recipe import StageRecipe
 

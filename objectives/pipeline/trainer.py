@@ -8,11 +8,11 @@ from typing import Any
 
 from paretune.objectives.keras_door import keras
 from paretune.objectives.pipeline.cluster import cluster, require_clusters_possible
-from paretune.objectives.pipeline.copies import LayerWeights
 from paretune.objectives.pipeline.fitting import Meter, TrainingData
 from paretune.objectives.pipeline.one_shot import one_shot
 from paretune.objectives.pipeline.prune import prune
 from paretune.objectives.pipeline.quantize_aware import quantize_aware
+from paretune.objectives.weights import LayerWeights
 from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
 
 _STAGES = {"prune": prune, "cluster": cluster, "quantize": quantize_aware}

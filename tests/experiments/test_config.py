@@ -66,7 +66,7 @@ tracking: {uri: "http://host", experiment: mine}
     )
     assert experiment.name == "other"
     assert (experiment.task, experiment.metric, experiment.direction) == ("classification", "mine:score", "maximize")
-    space = experiment.space_settings()
+    space = experiment.space
     assert space.choices == {
         "sparsity": (0.0, 0.3, 0.6, 0.9),
         "clusters": (None, 16),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from paretune.objectives.keras_door import keras, tfmot
-from paretune.objectives.pipeline.copies import fresh_copy, read_weights
+from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.fitting import TrainingData
 from paretune.objectives.pipeline.quantize_aware import annotated_layers
 from paretune.objectives.pipeline.trainer import train
-from paretune.objectives.weights import compressed_variables
+from paretune.objectives.weights import compressed_variables, read_weights
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.recipe import (
