@@ -21,7 +21,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry imp
 from paretune.objectives.keras_door import keras
 from paretune.objectives.loading.signature import consumers
 from paretune.objectives.macs import count_macs
-from paretune.objectives.tfmot_support import activation_name, trains_activation
+from paretune.objectives.tfmot_support import activation_name, is_relu, trains_activation
 from paretune.objectives.weights import compressed_variables
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import Quantization
@@ -130,12 +130,6 @@ def _why_not_trained_quantized(layer: Any, support: _KindSupport, model: Any) ->
     if not trains_activation(layer):
         return f"tfmot has no quantization-aware training for the activation {activation_name(layer)}."
     readers = consumers(layer.output, model)
-    if len(readers) == 1 and _switches_training_off(readers[0]) and layer.name not in model.output_names:
+    if len(readers) == 1 and is_relu(readers[0]) and layer.name not in model.output_names:
         return f"tfmot leaves a layer out of quantization-aware training when '{readers[0].name}' follows it directly."
     return ""
-
-
-def _switches_training_off(follower: Any) -> bool:
-    """Whether tfmot takes the two for one and puts fake quantization only behind the second, weights left out."""
-    is_relu = isinstance(follower, keras.layers.Activation) and follower.activation is keras.activations.relu
-    return is_relu or isinstance(follower, keras.layers.ReLU)

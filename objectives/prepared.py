@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from paretune.objectives.cache_entries import read_entry, write_entry
 from paretune.objectives.keras_door import keras
 from paretune.objectives.loading.functions import is_function_reference
 from paretune.objectives.loading.model_source import load_model, model_digest
@@ -82,22 +82,19 @@ def _write(entry: Path, prepared: PreparedModel) -> None:
     weights = io.BytesIO()
     np.savez(weights, *prepared.model.get_weights())
     header = {"config": prepared.model.to_json(), "notes": prepared.notes, "digest": prepared.digest}
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr("model.json", json.dumps(header))
-            archive.writestr("weights.npz", weights.getvalue())
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(entry)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk, half a file must not stay
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("model.json", json.dumps(header))
+        archive.writestr("weights.npz", weights.getvalue())
+    write_entry(entry, packed.getvalue())
 
 
 def _read(entry: Path) -> PreparedModel | None:
+    contents = read_entry(entry)
+    if contents is None:
+        return None
     try:
-        with zipfile.ZipFile(entry) as archive:
+        with zipfile.ZipFile(io.BytesIO(contents)) as archive:
             header = json.loads(archive.read("model.json"))
             arrays = np.load(io.BytesIO(archive.read("weights.npz")), allow_pickle=False)
             model = keras.models.model_from_json(header["config"])

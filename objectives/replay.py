@@ -9,16 +9,18 @@ from paretune.objectives.keras_door import keras, tf
 Call = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
-def replay_model(model: Any, call: Call) -> Any:
+def replay_model(model: Any, call: Call, enter: Callable[[str, Any], Any] = lambda name, tensor: tensor) -> Any:
     """Build a functional model with inputs of the same names, in which ``call`` stands for every layer call.
 
     Inputs and outputs come in the same order, as a list where there are several; float inputs become float32.
+    ``enter`` takes the name and the tensor of each input, and returns what the layers get.
     """
     inputs = [
         keras.Input(tuple(tensor.shape[1:]), dtype="float32" if tensor.dtype.is_floating else tensor.dtype, name=name)
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
     ]
-    outputs = replay(model, inputs, call)
+    entered = [enter(name, tensor) for name, tensor in zip(model.input_names, inputs, strict=True)]
+    outputs = replay(model, entered, call)
     return keras.Model(_single_or_list(inputs), _single_or_list(outputs), name=model.name)
 
 

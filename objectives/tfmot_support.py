@@ -6,6 +6,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware
     QuantizeAwareActivation,
 )
 
+from paretune.objectives.keras_door import keras
+
 
 def trains_activation(layer: Any) -> bool:
     """Whether tfmot can fake-quantize behind the activation of ``layer``; its registries accept any and fail later."""
@@ -20,3 +22,12 @@ def activation_name(layer: Any) -> str:
     if activation is None:
         return ""
     return str(getattr(activation, "__name__", type(activation).__name__))
+
+
+def is_relu(layer: Any) -> bool:
+    """Whether tfmot takes this layer for a ReLU that belongs to the operator before it.
+
+    Directly behind a layer with weights it then puts fake quantization only behind the ReLU, and leaves the weights out.
+    """
+    is_activation = isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
+    return is_activation or isinstance(layer, keras.layers.ReLU)

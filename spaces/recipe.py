@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -24,21 +24,29 @@ class Rung(StrEnum):
         return {Rung.PROXY: 0.0, Rung.SHORT: 0.25, Rung.FULL: 1.0}[self]
 
 
+#: The stages of the collaborative pipeline, in order.
+STAGES = ("prune", "cluster", "quantize")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecipe:
     """Training settings of one stage.
 
     Attributes:
         epochs: Passes over the training data, above 0; fractions are allowed.
-        learning_rate: Initial step size of Adam, above 0.
+        learning_rate: Initial step size of the optimizer, above 0.
         batch_size: Samples per training step, at least 1.
         schedule: Learning rate over the stage: ``constant``, or ``cosine`` (decays to 0).
+        optimizer: Name of a Keras optimizer, in any case: ``adam``, ``sgd``, ``adamw``, ...
+        optimizer_arguments: What it is called with beside the learning rate, such as ``{momentum: 0.9}``.
     """
 
     epochs: float = 2.0
     learning_rate: float = 1e-3
     batch_size: int = 64
     schedule: str = "cosine"
+    optimizer: str = "adam"
+    optimizer_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def steps(self, samples: int, rung: Rung = Rung.FULL) -> int:
         """Return the optimizer steps this takes on so many training samples: at least one, a started batch counts."""
@@ -57,6 +65,13 @@ class StageRecipe:
             raise ConfigurationError(f"`batch_size` must be a whole number of at least 1, got {self.batch_size!r}.")
         if self.schedule not in ("constant", "cosine"):
             raise ConfigurationError(f"`schedule` must be constant or cosine, got {self.schedule!r}.")
+        if not isinstance(self.optimizer, str) or not self.optimizer:
+            raise ConfigurationError(f"`optimizer` must be the name of a Keras optimizer, got {self.optimizer!r}.")
+        arguments = self.optimizer_arguments
+        if not isinstance(arguments, Mapping) or "learning_rate" in arguments:
+            raise ConfigurationError(
+                f"`optimizer_arguments` must be a mapping without `learning_rate`, got {arguments!r}."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,20 +118,25 @@ class Recipe:
     def to_document(self) -> dict[str, dict[str, Any]]:
         """Return plain data that :func:`read_recipe` reads back to an equal recipe."""
         return {
-            stage.name: {entry.name: getattr(getattr(self, stage.name), entry.name) for entry in fields(kind)}
-            for stage, kind in zip(fields(self), (PruneRecipe, StageRecipe, StageRecipe), strict=True)
+            stage.name: asdict(getattr(self, stage.name)) for stage in fields(self)
         }
 
 
 def stages_of(policy: Policy) -> tuple[str, ...]:
     """Return the stages that a policy needs, in order."""
-    decided = policy.values()
-    needed = {
-        "prune": any(layer.sparsity > 0 for layer in decided),
-        "cluster": any(layer.clusters is not None for layer in decided),
-        "quantize": any(layer.quantization is Quantization.INT8_QAT for layer in decided),
-    }
-    return tuple(stage for stage, is_needed in needed.items() if is_needed)
+    return tuple(stage for stage in STAGES if stage_share(stage, policy))
+
+
+def stage_share(stage: str, policy: Policy) -> dict[str, Any]:
+    """Return what a policy decides for one stage, by layer; layers that the stage leaves alone are left out.
+
+    Together with the shares of the stages before it, this decides the weights that a stage gives.
+    """
+    if stage == "prune":
+        return {name: decided.sparsity for name, decided in policy.items() if decided.sparsity > 0}
+    if stage == "cluster":
+        return {name: decided.clusters for name, decided in policy.items() if decided.clusters is not None}
+    return {name: True for name, decided in policy.items() if decided.quantization is Quantization.INT8_QAT}
 
 
 def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) -> int:
@@ -171,6 +191,16 @@ class Candidate:
     def digest(self) -> str:
         """SHA-256 of everything above, as 64 hexadecimal digits."""
         return digest_of([self.architecture, self.recipe.to_document(), self.policy.digest, self.seed])
+
+    @property
+    def stem_digest(self) -> str:
+        """SHA-256 of what decides the trained weights: candidates of equal stems are a family, trained once.
+
+        They differ only in number formats that no stage trains for.
+        """
+        recipe = self.recipe.to_document()
+        stages = {stage: [recipe[stage], stage_share(stage, self.policy)] for stage in stages_of(self.policy)}
+        return digest_of([self.architecture, stages, self.seed])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,4 @@
-"""Fresh copies of a model, and weights that outlive them.
-
-tfmot's wrappers take over the layer objects they are given and change what the source model saves, so every stage works
-on a copy of its own. What passes from stage to stage is plain arrays, by layer name.
-"""
+"""Copies of models and layers: whoever wraps or changes one works on its own."""
 
 from typing import Any
 
@@ -17,6 +13,6 @@ def fresh_copy(model: Any, weights: LayerWeights) -> Any:
     return copy
 
 
-def wrap_layers(copy: Any, wrap: Any) -> Any:
-    """Return a model in which ``wrap(layer)`` stands for every layer of ``copy``, which must not be used any more."""
-    return keras.models.clone_model(copy, clone_function=wrap)
+def fresh_layer(layer: Any) -> Any:
+    """Return an unbuilt layer of the same settings."""
+    return type(layer).from_config(layer.get_config())

@@ -1,76 +1,108 @@
 """The collaborative pipeline: prune, cluster, quantization-aware training; each keeps what the one before achieved."""
 
-import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.objectives.keras_door import keras
-from paretune.objectives.pipeline.cluster import cluster, require_clusters_possible
-from paretune.objectives.pipeline.fitting import Meter, TrainingData
+from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import one_shot
-from paretune.objectives.pipeline.prune import prune
-from paretune.objectives.pipeline.quantize_aware import quantize_aware
+from paretune.objectives.pipeline.stage_tree import StageTree
+from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.weights import LayerWeights
+from paretune.spaces.errors import Infeasible
+from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
 
-_STAGES = {"prune": prune, "cluster": cluster, "quantize": quantize_aware}
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """What the pipeline made of a candidate.
 
     Attributes:
         weights: Float weights by layer name, with the zeros and clusters of the policy.
         training_steps: Optimizer steps spent.
+        step_seconds: Wall seconds of these steps alone.
         seconds: Wall seconds by stage.
+        reused: Stages whose weights were known already, so that nothing was trained.
     """
 
     weights: LayerWeights
-    training_steps: int
+    training_steps: int = 0
+    step_seconds: float = 0.0
     seconds: Mapping[str, float]
+    reused: tuple[str, ...] = ()
 
 
-def train(
-    model: Any, weights: LayerWeights, candidate: Candidate, rung: Rung, data: TrainingData, limit: Limit
-) -> Trained:
-    """Run the stages that the candidate's policy needs; ``model`` is only read.
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Trains candidates of one model.
 
-    Args:
-        model: The working copy of the user's model, for its architecture.
+    Attributes:
+        model: The working copy of the user's model, for its architecture; it is only read.
         weights: The trained weights to start from.
-        candidate: What to train.
-        rung: ``proxy`` imposes the policy without training.
-        data: What to train on.
-        limit: When to stop.
+        samples: Number of training samples.
+        runner: Trains a stage.
+        tree: Knows the stages that have been trained before.
+    """
+
+    model: Any
+    weights: LayerWeights
+    samples: int
+    runner: StageRunner
+    tree: StageTree
+
+    def train(self, candidate: Candidate, rung: Rung, limit: Limit) -> Trained:
+        """Run the stages that the candidate's policy needs, from the first that is not known yet.
+
+        Args:
+            candidate: What to train.
+            rung: ``proxy`` imposes the policy without training.
+            limit: When to stop.
+
+        Raises:
+            Infeasible: The policy cannot be trained.
+            LimitReached: The limit was spent first.
+        """
+        if rung is Rung.PROXY:
+            return Trained(weights=one_shot(self.model, self.weights, candidate.policy), seconds={})
+        _require_clusters_possible(candidate.policy)
+        meter = Meter(limit)
+        seconds: dict[str, float] = {}
+        tasks = [self._task(stage, candidate, rung) for stage in stages_of(candidate.policy)]
+        branch = self.tree.branch(tasks)
+        known, weights = branch.deepest_known()
+        weights = self.weights if weights is None else weights
+        for number, task in enumerate(tasks[known:], start=known):
+            started = time.monotonic()
+            weights = self.runner.run(task, weights, meter)
+            branch.keep(number, weights)
+            seconds[task.stage] = time.monotonic() - started
+        return Trained(
+            weights=weights,
+            training_steps=meter.training_steps,
+            step_seconds=meter.step_seconds,
+            seconds=seconds,
+            reused=tuple(task.stage for task in tasks[:known]),
+        )
+
+    def _task(self, stage: str, candidate: Candidate, rung: Rung) -> StageTask:
+        recipe = getattr(candidate.recipe, stage)
+        return StageTask(
+            stage=stage,
+            policy=candidate.policy,
+            recipe=recipe,
+            steps=recipe.steps(self.samples, rung),
+            seed=candidate.seed,
+        )
+
+
+def _require_clusters_possible(policy: Policy) -> None:
+    """Raise before anything is trained where the cluster stage could not do what a policy asks.
 
     Raises:
-        Infeasible: The policy cannot be trained.
-        LimitReached: The limit was spent first.
+        Infeasible: A pruned layer is to keep fewer than 3 values.
     """
-    if rung is Rung.PROXY:
-        return Trained(one_shot(model, weights, candidate.policy), 0, {})
-    require_clusters_possible(candidate.policy)
-    meter = Meter(limit)
-    seconds: dict[str, float] = {}
-    for stage in stages_of(candidate.policy):
-        started = time.monotonic()
-        recipe = getattr(candidate.recipe, stage)
-        # Every stage starts from the same random state, whatever this process ran before.
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(candidate.seed)
-        weights = _STAGES[stage](
-            model,
-            weights,
-            candidate.policy,
-            data,
-            recipe,
-            steps=recipe.steps(data.samples, rung),
-            seed=candidate.seed,
-            meter=meter,
-        )
-        gc.collect()
-        seconds[stage] = time.monotonic() - started
-    return Trained(weights, meter.training_steps, seconds)
+    for name, decided in policy.items():
+        if decided.sparsity > 0 and decided.clusters is not None and decided.clusters < 3:
+            raise Infeasible(f"`clusters` of a pruned layer must be at least 3 (zero is one), got 2 (layer '{name}')")

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from paretune.objectives.keras_door import keras, tfmot
+from paretune.objectives.engine.stages import CompiledStages
+from paretune.objectives.pipeline.annotation import annotated_layers
 from paretune.objectives.pipeline.copies import fresh_copy
-from paretune.objectives.pipeline.fitting import TrainingData
-from paretune.objectives.pipeline.quantize_aware import annotated_layers
-from paretune.objectives.pipeline.trainer import train
+from paretune.objectives.pipeline.stage_tree import StageTree
+from paretune.objectives.pipeline.trainer import Pipeline
+from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import compressed_variables, read_weights
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization

@@ -7,7 +7,7 @@ tfmot's scheme for this (PCQAT) breaks a per-layer policy in three quiet ways, m
 * for Conv2D it switches to centroids per channel when the counts per channel happen to be alike, which multiplies the
   distinct values: here centroids are always those of the whole tensor, as the policy counts them;
 * layers that are not annotated drift, and so do layers in front of a Concatenate, which tfmot gives its default
-  quantizer whatever the registry says: they are held (:mod:`paretune.objectives.pipeline.hold`).
+  quantizer whatever the registry says: they are held (:mod:`paretune.objectives.reference.hold`).
 """
 
 from types import SimpleNamespace
@@ -22,28 +22,24 @@ from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.pr
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_registry,
     default_8bit_quantize_scheme,
+    default_8bit_quantizers,
 )
 
-from paretune.objectives.keras_door import keras, tf, tfmot
-from paretune.objectives.pipeline.copies import fresh_copy, wrap_layers
-from paretune.objectives.pipeline.fitting import AfterEachStep, Meter, TrainingData, fit
-from paretune.objectives.pipeline.hold import holder
-from paretune.objectives.tfmot_support import trains_activation
+from paretune.objectives.keras_door import keras, tfmot
+from paretune.objectives.pipeline.annotation import annotated_layers
+from paretune.objectives.pipeline.copies import fresh_copy
+from paretune.objectives.pipeline.meter import Meter
+from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.reference.fitting import AfterEachStep, fit
+from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import StageRecipe
+from paretune.spaces.policy import LayerPolicy, Policy
 
 
 def quantize_aware(
-    model: Any,
-    weights: LayerWeights,
-    policy: Policy,
-    data: TrainingData,
-    recipe: StageRecipe,
-    *,
-    steps: int,
-    seed: int,
-    meter: Meter,
+    model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter
 ) -> LayerWeights:
     """Train with fake int8 quantization in the ``int8_qat`` layers; all layers keep their zeros and clusters.
 
@@ -54,6 +50,7 @@ def quantize_aware(
         Infeasible: The loss became NaN or infinite.
         LimitReached: The meter's limit was spent first.
     """
+    policy = task.policy
     copy = fresh_copy(model, weights)
     annotated = annotated_layers(copy, policy)
 
@@ -70,38 +67,8 @@ def quantize_aware(
             for variable in _unquantized(layers[name])
         ]
     )
-    fit(wrapped, data, recipe, steps=steps, seed=seed, meter=meter, stage="quantize", callbacks=[AfterEachStep(hold)])
+    fit(wrapped, data, task, meter, callbacks=[AfterEachStep(hold)])
     return {layer.name: _trained(layers[layer.name], layer) for layer in model.layers if layer.weights}
-
-
-def annotated_layers(model: Any, policy: Policy) -> set[str]:
-    """Return the layers to annotate: those of ``int8_qat``, and what follows them up to the next weighted layer.
-
-    BatchNorm, activations, pooling and merges are annotated when all their inputs are, so that fake quantization stands
-    where the exported file rounds; elsewhere tensors stay float.
-    """
-    registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
-    found: set[str] = set()
-    for layer in model.layers:
-        producers = tf.nest.flatten(layer._inbound_nodes[0].inbound_layers)
-        if layer.name in policy:
-            wanted = policy[layer.name].quantization is Quantization.INT8_QAT and registry.supports(layer)
-        elif not producers or not all(producer.name in found for producer in producers):
-            wanted = False
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            wanted = _folds_into(producers[0])
-        else:
-            wanted = registry.supports(layer) and trains_activation(layer)
-        if wanted:
-            found.add(layer.name)
-    return found
-
-
-def _folds_into(producer: Any) -> bool:
-    """Whether tfmot sees BatchNorm behind this layer as part of it; elsewhere it does not support BatchNorm."""
-    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    is_linear = getattr(producer, "activation", None) is keras.activations.linear
-    return isinstance(producer, kinds) and is_linear and len(producer._outbound_nodes) == 1
 
 
 class _PolicyScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):  # type: ignore[misc]  # tfmot is untyped
@@ -156,7 +123,10 @@ class _GlobalCentroids(_PerTensor, cluster_preserve.ClusterPreserveDefault8BitWe
 
 
 class _GlobalCentroidsConv(_PerTensor, cluster_preserve.ClusterPreserveDefault8BitConvWeightsQuantizer):  # type: ignore[misc]
-    pass
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Any:
+        # tfmot's own build names the class whose clusters it wants, past the one above
+        ranges = default_8bit_quantizers.Default8BitConvWeightsQuantizer.build(self, tensor_shape, name, layer)
+        return {**self._build_clusters(name, layer), **ranges}
 
 
 _PRESERVING = (

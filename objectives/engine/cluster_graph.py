@@ -1,0 +1,131 @@
+"""The cluster stage with its centroids in variables."""
+
+from typing import Any
+
+from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import (
+    ClusterWeights,
+    ClusterWeightsRNN,
+)
+from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
+
+from paretune.objectives.engine.centroids import Centroids
+from paretune.objectives.engine.hold import Hold
+from paretune.objectives.engine.numerics import Numerics
+from paretune.objectives.engine.wrapping import MaskThrough, position, wrapped_model
+from paretune.objectives.keras_door import keras
+from paretune.objectives.pipeline.centroid_start import initial_centroids
+from paretune.objectives.pipeline.copies import fresh_layer
+from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.weights import LayerWeights, compressed_variables
+
+
+class ClusterGraph:
+    """Implements :class:`paretune.objectives.engine.graph.StageGraph` for weight clustering.
+
+    Layers that a policy does not cluster use their weights as they are, and are held to their zeros.
+    """
+
+    def __init__(self, model: Any, numerics: Numerics, places: int) -> None:
+        """Wrap a copy of every layer of ``model`` that tfmot clusters; ``places`` is the largest cluster count."""
+        self._clustered: dict[str, _Clustered] = {}
+
+        def wrap(layer: Any) -> Any:
+            copy = fresh_layer(layer)
+            if not compressed_variables(layer) or not _clusters(layer):
+                return copy
+            kind = _ClusteredRecurrent if isinstance(layer, keras.layers.RNN) else _Clustered
+            self._clustered[layer.name] = kind(copy, numerics, places)
+            return self._clustered[layer.name]
+
+        self.model, self.variables = wrapped_model(model, wrap)
+        self._holds = {
+            layer.name: [
+                (index, Hold(self.variables[layer.name][index], places))
+                for index in (position(layer, variable) for variable in compressed_variables(layer))
+            ]
+            for layer in model.layers
+        }
+
+    def decide(self, task: StageTask, weights: LayerWeights) -> None:
+        """Set where clusters start, and what must stay zero."""
+        for name, layer in self._clustered.items():
+            layer.decide(task, name, weights[name])
+        for name, holds in self._holds.items():
+            decided = task.policy.get(name)
+            for index, hold in holds:
+                if decided is not None and decided.sparsity > 0 and decided.clusters is None:
+                    hold.hold_zeros(weights[name][index])
+                else:
+                    hold.release()
+
+    def after_step(self) -> None:
+        """Hold what is not clustered to its zeros."""
+        for holds in self._holds.values():
+            for _, hold in holds:
+                hold.project()
+
+    def effective(self) -> dict[str, list[Any]]:
+        """Return the weights, clustered with the centroids as they are now."""
+        centroids = {
+            variable.ref(): own for layer in self._clustered.values() for variable, own in layer.centroids_of()
+        }
+        return {
+            name: [
+                centroids[each.ref()].apply(each) if each.ref() in centroids else each.read_value() for each in own
+            ]
+            for name, own in self.variables.items()
+        }
+
+
+class _ByVariables:
+    """Replaces what tfmot's wrapper builds for one cluster count by what serves all."""
+
+    def __init__(self, layer: Any, numerics: Numerics, places: int) -> None:
+        super().__init__(layer, number_of_clusters=places)  # type: ignore[call-arg]  # mixed into tfmot's wrappers
+        self._numerics = numerics
+        self._places = places
+        self._centroids: dict[str, Centroids] = {}
+
+    def build(self, input_shape: Any) -> None:
+        # not super().build(input_shape): it would look for the centroids of the weights there are now
+        keras.layers.Wrapper.build(self, input_shape)
+        wrapper: Any = self
+        for name, _ in wrapper.layer.get_clusterable_weights():
+            original = wrapper.get_weight_from_layer(name)
+            wrapper.original_clusterable_weights[name] = original
+            setattr(self, f"original_weight_{name}", original)  # so that Keras goes on tracking it
+            plain = name.replace("/", "_")
+            self._centroids[name] = Centroids(self, plain, original.shape, self._places, self._numerics)
+
+    def update_clustered_weights_associations(self) -> None:
+        wrapper: Any = self
+        for name, original in wrapper.original_clusterable_weights.items():
+            wrapper.set_weight_to_layer(name, self._centroids[name].apply(original))
+
+    def centroids_of(self) -> list[tuple[Any, Centroids]]:
+        wrapper: Any = self
+        return [(variable, self._centroids[name]) for name, variable in wrapper.original_clusterable_weights.items()]
+
+    def decide(self, task: StageTask, name: str, weights: list[Any]) -> None:
+        decided = task.policy.get(name)
+        wrapper: Any = self
+        for variable, centroids in self.centroids_of():
+            if decided is None or decided.clusters is None:
+                centroids.stop()
+                continue
+            values = weights[next(i for i, own in enumerate(wrapper.wrapped_weights) if own is variable)]
+            keeps_zeros = decided.sparsity > 0
+            start = initial_centroids(values, decided.clusters, keeps_zeros=keeps_zeros)
+            centroids.start(start, centroids.mask_of(values, start) if keeps_zeros else None)
+
+
+class _Clustered(MaskThrough, _ByVariables, ClusterWeights):  # type: ignore[misc]  # tfmot is untyped
+    pass
+
+
+class _ClusteredRecurrent(MaskThrough, _ByVariables, ClusterWeightsRNN):  # type: ignore[misc]  # tfmot is untyped
+    pass
+
+
+def _clusters(layer: Any) -> bool:
+    return bool(ClusteringRegistry.supports(layer)) and type(layer).__name__ != "DepthwiseConv2D"

@@ -1,0 +1,190 @@
+"""One stage of one model, traced once: set, train, read, as often as there are trials."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.objectives.engine.graph import StageGraph
+from paretune.objectives.keras_door import tf
+from paretune.objectives.pipeline.meter import Meter
+from paretune.objectives.pipeline.optimizers import build_optimizer, learning_rates
+from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.training_data import TrainingData, batch_indices
+from paretune.objectives.weights import LayerWeights
+from paretune.spaces.recipe import StageRecipe
+
+#: How long the graph runs between two looks at the limit, and how much data is handed to it at a time.
+_SECONDS_A_RUN = 1.0
+_BYTES_A_RUN = 64 * 2**20
+_FIRST_RUN_STEPS = 8
+
+#: Entered around everything that keeps the processor busy.
+AtWork = Callable[[], AbstractContextManager[None]]
+
+
+class StatefulKernel(Exception):
+    """A graph draws random numbers from a state that cannot be set, so that trials would depend on each other."""
+
+
+class CompiledStage:
+    """A stage whose steps run in one function of a fixed signature.
+
+    All its variables go back to where they were after tracing before each task: optimizer slots, ranges, random
+    generators. What a task decides is set on top of that, so that no trial can feel another.
+
+    Args:
+        graph: The wrapped model.
+        data: What to train on.
+        recipe: Names the optimizer; other recipes need a stage of their own.
+
+    Raises:
+        StatefulKernel: The model draws random numbers in a way that cannot be repeated.
+    """
+
+    def __init__(self, graph: StageGraph, data: TrainingData, recipe: StageRecipe) -> None:
+        self._graph = graph
+        self._data = data
+        self._model = graph.model
+        self._optimizer = build_optimizer(recipe, recipe.learning_rate)
+        self._optimizer.build(self._model.trainable_variables)
+        self._model.compile(optimizer=self._optimizer, loss=list(data.losses))
+        self._steps = tf.function(self._run_steps, input_signature=self._signature(), autograph=False)
+        traced = self._steps.get_concrete_function()
+        _require_repeatable(traced)
+        self._read = tf.function(graph.effective, autograph=False)
+        self._flat = [variable for own in graph.variables.values() for variable in own]
+        self._reset = _resetter(_unique([*traced.graph.variables, *self._optimizer.variables]), self._flat)
+        self._generators = [variable for variable in traced.graph.variables if _is_generator(variable)]
+        self._seconds_a_step = 0.0
+
+    def run(self, task: StageTask, weights: LayerWeights, meter: Meter, at_work: AtWork) -> LayerWeights:
+        """Train one task from ``weights``.
+
+        Raises:
+            Infeasible: The loss became NaN or infinite.
+            LimitReached: The meter's limit was spent first.
+        """
+        self._reset([array for own in weights.values() for array in own])
+        for number, generator in enumerate(self._generators):
+            state = np.random.SeedSequence([task.seed, number]).generate_state(generator.shape[0], np.uint64)
+            generator.assign(state.view(np.int64))
+        self._graph.decide(task, weights)
+        batch_size = task.recipe.batch_size_for(self._data.samples)
+        order = batch_indices(self._data.samples, batch_size, task.steps, task.seed)
+        rates = learning_rates(task.recipe, task.steps)
+        done = 0
+        while done < task.steps:
+            meter.check()
+            count = int(min(self._steps_a_run(batch_size), task.steps - done, meter.steps_left))
+            batches = self._batches(order[done : done + count])
+            with at_work():
+                started = time.perf_counter()
+                losses = self._steps(tf.constant(rates[done : done + count]), *batches).numpy()
+                seconds = time.perf_counter() - started
+            self._seconds_a_step = seconds / count
+            meter.step_seconds += seconds
+            meter.count(losses.tolist(), stage=task.stage, step=done)
+            done += count
+        return {name: [tensor.numpy() for tensor in own] for name, own in self._read().items()}
+
+    def _steps_a_run(self, batch_size: int) -> int:
+        steps = int(_SECONDS_A_RUN / self._seconds_a_step) if self._seconds_a_step else _FIRST_RUN_STEPS
+        return max(1, min(steps, _BYTES_A_RUN // (self._data.sample_bytes * batch_size)))
+
+    def _arrays(self) -> Iterator[NDArray[Any]]:
+        yield from self._data.inputs
+        yield from self._data.targets
+        if self._data.sample_weights is not None:
+            yield self._data.sample_weights
+
+    def _batches(self, indices: NDArray[np.int64]) -> list[Any]:
+        """Return the rows of every array, shape (steps, batch size, ...)."""
+        return [tf.constant(array[indices.reshape(-1)].reshape(*indices.shape, *array.shape[1:])) for array in self._arrays()]
+
+    def _signature(self) -> list[Any]:
+        batches = [tf.TensorSpec((None, None, *array.shape[1:]), array.dtype) for array in self._arrays()]
+        return [tf.TensorSpec((None,), tf.float32), *batches]
+
+    def _run_steps(self, rates: Any, *batches: Any) -> Any:
+        """Take a step for every rate and batch; return the losses, shape (steps,)."""
+        count = tf.size(rates)
+
+        def take(step: Any, losses: Any) -> tuple[Any, Any]:
+            loss = self._step(rates[step], [array[step] for array in batches])
+            return step + 1, losses.write(step, loss)
+
+        _, losses = tf.while_loop(
+            lambda step, losses: step < count, take, (0, tf.TensorArray(tf.float32, count)), parallel_iterations=1
+        )
+        return losses.stack()
+
+    def _step(self, rate: Any, batch: list[Any]) -> Any:
+        """Do what ``keras.Model.train_step`` does, and what the stage adds."""
+        model, ends = self._model, (len(self._data.inputs), len(self._data.inputs) + len(self._data.targets))
+        inputs, targets = tuple(batch[: ends[0]]), tuple(batch[ends[0] : ends[1]])
+        sample_weight = batch[ends[1]] if len(batch) > ends[1] else None
+        self._optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            loss = model.compute_loss(inputs, targets, outputs, sample_weight)
+        self._optimizer.minimize(loss, model.trainable_variables, tape=tape)
+        self._graph.after_step()
+        return loss
+
+
+def _resetter(variables: list[Any], weights: list[Any]) -> Callable[[list[NDArray[np.float32]]], None]:
+    """Return a function that sets ``weights`` and brings all other ``variables`` back to what they are now."""
+    given = {variable.ref() for variable in weights}
+    others = [variable for variable in variables if variable.ref() not in given]
+    values = [variable.numpy() for variable in others]
+    is_zero = [not np.any(value) for value in values]
+    kept = [value for value, zero in zip(values, is_zero, strict=True) if not zero]
+
+    def assign(new: list[Any], constants: list[Any]) -> None:
+        for variable, value in zip(weights, new, strict=True):
+            variable.assign(value)
+        remaining = iter(constants)
+        for variable, zero in zip(others, is_zero, strict=True):
+            variable.assign(tf.zeros(variable.shape, variable.dtype) if zero else next(remaining))
+
+    compiled = tf.function(assign, autograph=False)
+    constants = [tf.constant(value) for value in kept]
+    return lambda new: compiled([tf.constant(array) for array in new], constants)
+
+
+def _unique(variables: list[Any]) -> list[Any]:
+    return list({variable.ref(): variable for variable in variables}.values())
+
+
+def _is_generator(variable: Any) -> bool:
+    """Whether a variable is the state of a random generator of Keras'."""
+    return variable.dtype == tf.int64 and "StateVar" in variable.name
+
+
+def _require_repeatable(traced: Any) -> None:
+    """Raise where a graph holds a kernel that draws numbers from a state of its own."""
+    definition = traced.graph.as_graph_def()
+    operations = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    drawn = sorted({node.op for node in operations if node.op in _STATEFUL_RANDOM})
+    if drawn:
+        raise StatefulKernel(f"the model draws random numbers with {', '.join(drawn)}")
+
+
+#: Kernels of TensorFlow that draw random numbers from a state that no variable holds.
+_STATEFUL_RANDOM: Mapping[str, None] = dict.fromkeys(
+    (
+        "Multinomial",
+        "ParameterizedTruncatedNormal",
+        "RandomGamma",
+        "RandomPoissonV2",
+        "RandomShuffle",
+        "RandomStandardNormal",
+        "RandomUniform",
+        "RandomUniformInt",
+        "TruncatedNormal",
+    )
+)

@@ -1,0 +1,51 @@
+"""The two kernels that a compiled stage may compute in another way than tfmot, and what tfmot does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
+
+from paretune.objectives.keras_door import tf
+
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """How a compiled stage computes.
+
+    Attributes:
+        nearest: Takes weights and centroids, shape (places,); returns the index of the nearest centroid, in the shape
+            of the weights.
+        kth_largest: Takes magnitudes, shape (weights,), and k from 1; returns the k-th largest.
+    """
+
+    nearest: Callable[[Any, Any], Any]
+    kth_largest: Callable[[Any, Any], Any]
+
+def nearest_by_distance(weights: Any, centroids: Any) -> Any:
+    """Compare every weight with every centroid, as tfmot does: weights x centroids numbers a step."""
+    return tf.argmin(tf.abs(tf.expand_dims(weights, axis=-1) - centroids), axis=-1)
+
+def nearest_by_search(weights: Any, centroids: Any) -> Any:
+    """Look every weight up between the midpoints of the sorted centroids.
+
+    Gives what :func:`nearest_by_distance` gives, but for weights within rounding of a midpoint, at a cost that grows
+    with the logarithm of the number of centroids.
+    """
+    order = tf.argsort(centroids)
+    ascending = tf.gather(centroids, order)
+    midpoints = (ascending[1:] + ascending[:-1]) / 2
+    places = tf.searchsorted(midpoints, tf.reshape(weights, [-1]))
+    return tf.reshape(tf.gather(order, places), tf.shape(weights))
+
+def kth_largest_by_sorting(magnitudes: Any, k: Any) -> Any:
+    """Sort all magnitudes, as tfmot does."""
+    return tf.gather(tf.math.top_k(magnitudes, k=tf.size(magnitudes)).values, k - 1)
+
+def kth_largest_by_selection(magnitudes: Any, k: Any) -> Any:
+    """Select without sorting: the same number, in linear time."""
+    return tf.raw_ops.NthElement(input=magnitudes, n=k - 1, reverse=True)
+
+#: What trials run with.
+FAST = Numerics(nearest=nearest_by_search, kth_largest=kth_largest_by_selection)
+#: Bit for bit what tfmot computes, ties included; for tests.
+AS_TFMOT = Numerics(nearest=nearest_by_distance, kth_largest=kth_largest_by_sorting)

@@ -1,0 +1,126 @@
+"""The prune stage with its schedules in variables."""
+
+from typing import Any
+
+import numpy as np
+from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
+from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
+
+from paretune.objectives.engine.numerics import Numerics
+from paretune.objectives.engine.wrapping import MaskThrough, wrapped_model
+from paretune.objectives.keras_door import tf, tfmot
+from paretune.objectives.pipeline.copies import fresh_layer
+from paretune.objectives.pipeline.ramps import Ramp, ramp_of
+from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.weights import LayerWeights, compressed_variables
+
+_NEVER = np.iinfo(np.int64).max
+
+
+class PruneGraph:
+    """Implements :class:`paretune.objectives.engine.graph.StageGraph` for magnitude pruning.
+
+    Layers without sparsity have a schedule that never comes round: their masks stay one.
+    """
+
+    def __init__(self, model: Any, numerics: Numerics) -> None:
+        """Wrap a copy of every layer of ``model`` that tfmot prunes."""
+        self._pruned: dict[str, _Pruned] = {}
+
+        def wrap(layer: Any) -> Any:
+            copy = fresh_layer(layer)
+            if not compressed_variables(layer) or not PruneRegistry.supports(copy):
+                return copy
+            self._pruned[layer.name] = _Pruned(copy, numerics)
+            return self._pruned[layer.name]
+
+        self.model, self.variables = wrapped_model(model, wrap)
+
+    def decide(self, task: StageTask, weights: LayerWeights) -> None:
+        """Set every layer's schedule."""
+        ramp = ramp_of(task)
+        for name, layer in self._pruned.items():
+            layer.schedule.set(ramp, task.policy[name].sparsity if name in task.policy else 0.0)
+            # tfmot's callback sets this before each batch; counted up by the wrapper, it comes to the same
+            layer.pruning_step.assign(0)
+
+    def after_step(self) -> None:
+        """Nothing: masks are applied before each forward pass."""
+
+    def effective(self) -> dict[str, list[Any]]:
+        """Return the weights, masked."""
+        masks = {
+            weight.ref(): mask for layer in self._pruned.values() for weight, mask, _ in layer.pruning_vars
+        }
+        return {
+            name: [each * masks[each.ref()] if each.ref() in masks else each.read_value() for each in own]
+            for name, own in self.variables.items()
+        }
+
+
+class _Pruned(MaskThrough, PruneLowMagnitude):  # type: ignore[misc]  # tfmot is untyped
+    """tfmot's wrapper with a schedule of variables."""
+
+    def __init__(self, layer: Any, numerics: Numerics) -> None:
+        super().__init__(layer, pruning_schedule=_VariableSchedule())
+        self._numerics = numerics
+
+    @property
+    def schedule(self) -> "_VariableSchedule":
+        return self.pruning_schedule  # type: ignore[no-any-return]  # tfmot is untyped
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        self.pruning_obj = _Selection(
+            training_step_fn=lambda: self.pruning_step,
+            pruning_vars=self.pruning_vars,
+            pruning_schedule=self.pruning_schedule,
+            block_size=self.block_size,
+            block_pooling_type=self.block_pooling_type,
+            numerics=self._numerics,
+        )
+
+
+class _VariableSchedule(tfmot.sparsity.keras.PruningSchedule):  # type: ignore[misc]  # tfmot is untyped
+    """tfmot's ``PolynomialDecay`` from 0 (to the power of 3) and ``ConstantSparsity``, in variables."""
+
+    def __init__(self) -> None:
+        self._target = tf.Variable(0.0, trainable=False)
+        self._is_constant = tf.Variable(False, trainable=False)
+        self._begin = tf.Variable(_NEVER, dtype=tf.int64, trainable=False)
+        self._end = tf.Variable(_NEVER, dtype=tf.int64, trainable=False)
+        self._frequency = tf.Variable(1, dtype=tf.int64, trainable=False)
+
+    def set(self, ramp: Ramp, sparsity: float) -> None:
+        self._target.assign(sparsity)
+        self._is_constant.assign(ramp.is_constant)
+        self._begin.assign(ramp.begin if sparsity > 0 else _NEVER)
+        self._end.assign(-1 if ramp.is_constant else ramp.end)
+        self._frequency.assign(ramp.frequency)
+
+    def __call__(self, step: Any) -> tuple[Any, Any]:
+        passed = tf.cast(step - self._begin, tf.float32) / tf.cast(self._end - self._begin, tf.float32)
+        progress = tf.math.minimum(1.0, tf.math.maximum(0.0, passed))
+        rising = tf.math.add(tf.math.multiply(0.0 - self._target, tf.math.pow(1 - progress, 3)), self._target)
+        sparsity = tf.where(self._is_constant, self._target, rising)
+        return self._should_prune_in_step(step, self._begin, self._end, self._frequency), sparsity
+
+    def get_config(self) -> dict[str, Any]:
+        return {"class_name": type(self).__name__, "config": {}}
+
+
+class _Selection(pruning_impl.Pruning):  # type: ignore[misc]  # tfmot is untyped
+    """tfmot's masks, the threshold of which need not be found by sorting all weights."""
+
+    def __init__(self, *, numerics: Numerics, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._numerics = numerics
+
+    def _update_mask(self, weights: Any) -> tuple[Any, Any]:
+        sparsity = self._pruning_schedule(self._step_fn())[1]
+        magnitudes = tf.math.abs(weights)
+        size = tf.cast(tf.size(magnitudes), tf.float32)
+        k = tf.cast(tf.math.maximum(tf.math.round(size * (1 - sparsity)), 1), tf.int32)
+        threshold = self._numerics.kth_largest(tf.reshape(magnitudes, [-1]), k)
+        return threshold, tf.cast(magnitudes >= threshold, weights.dtype)

@@ -1,0 +1,66 @@
+"""Run stages in graphs that are traced once per model; each is built when a candidate first needs it."""
+
+import contextlib
+from typing import Any
+
+from paretune.objectives.engine.cluster_graph import ClusterGraph
+from paretune.objectives.engine.compiled import AtWork, CompiledStage
+from paretune.objectives.engine.graph import StageGraph
+from paretune.objectives.engine.numerics import FAST, Numerics
+from paretune.objectives.engine.prune_graph import PruneGraph
+from paretune.objectives.engine.quantize_graph import QuantizeGraph
+from paretune.objectives.keras_door import keras
+from paretune.objectives.pipeline.meter import Meter
+from paretune.objectives.pipeline.one_shot import with_exact_zeros
+from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.weights import LayerWeights
+
+#: Places for centroids that every graph has; a policy with more clusters builds a larger one.
+_FEWEST_PLACES = 64
+
+
+class CompiledStages:
+    """Implements :class:`paretune.objectives.pipeline.stages.StageRunner` with graphs that all candidates share.
+
+    Args:
+        model: The working copy of the user's model, for its architecture; it is only read.
+        data: What to train on.
+        numerics: How to compute.
+        at_work: Entered around every second or so of training.
+    """
+
+    def __init__(
+        self, model: Any, data: TrainingData, *, numerics: Numerics = FAST, at_work: AtWork = contextlib.nullcontext
+    ) -> None:
+        # Dropout must draw from variables: kernels with a state of their own cannot be set back.
+        keras.backend.experimental.enable_tf_random_generator()
+        self._model = model
+        self._data = data
+        self._numerics = numerics
+        self._at_work = at_work
+        self._built: dict[tuple[str, str], CompiledStage] = {}
+        self._places = _FEWEST_PLACES
+
+    def run(self, task: StageTask, weights: LayerWeights, meter: Meter) -> LayerWeights:
+        """Train a stage, in the graph that there is for it."""
+        trained = self._stage(task).run(task, weights, meter, self._at_work)
+        return with_exact_zeros(self._model, trained, task.policy) if task.stage == "prune" else trained
+
+    def _stage(self, task: StageTask) -> CompiledStage:
+        most = max((decided.clusters or 0 for decided in task.policy.values()), default=0)
+        if most > self._places:
+            self._places = 1 << (most - 1).bit_length()
+            self._built = {key: stage for key, stage in self._built.items() if key[0] == "prune"}
+        key = (task.stage, repr((task.recipe.optimizer, sorted(task.recipe.optimizer_arguments.items()))))
+        if key not in self._built:
+            with self._at_work():
+                self._built[key] = CompiledStage(self._graph(task.stage), self._data, task.recipe)
+        return self._built[key]
+
+    def _graph(self, stage: str) -> StageGraph:
+        if stage == "prune":
+            return PruneGraph(self._model, self._numerics)
+        if stage == "cluster":
+            return ClusterGraph(self._model, self._numerics, self._places)
+        return QuantizeGraph(self._model, self._numerics, self._places)

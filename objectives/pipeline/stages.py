@@ -1,0 +1,42 @@
+"""A stage of the collaborative pipeline: what it is asked to do, and who can run it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from paretune.objectives.pipeline.meter import Meter
+from paretune.objectives.weights import LayerWeights
+from paretune.spaces.policy import Policy
+from paretune.spaces.recipe import StageRecipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTask:
+    """One stage of one candidate.
+
+    Attributes:
+        stage: ``prune``, ``cluster`` or ``quantize``.
+        policy: What is decided about every layer.
+        recipe: Training settings of the stage; a ``PruneRecipe`` for ``prune``.
+        steps: Optimizer steps to take.
+        seed: Seeds batch order and every random draw.
+    """
+
+    stage: str
+    policy: Policy
+    recipe: StageRecipe
+    steps: int
+    seed: int
+
+
+class StageRunner(Protocol):
+    """Trains one stage after the other."""
+
+    def run(self, task: StageTask, weights: LayerWeights, meter: Meter) -> LayerWeights:
+        """Train a stage and return the weights with what its policy asks of them; ``weights`` are left as they are.
+
+        The same task and weights give the same weights, whatever ran before.
+
+        Raises:
+            Infeasible: The policy cannot be built, or the loss became NaN or infinite.
+            LimitReached: The meter's limit was spent first.
+        """

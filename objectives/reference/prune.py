@@ -1,0 +1,53 @@
+"""Stage 1: magnitude pruning to the sparsity of the policy."""
+
+from typing import Any
+
+from paretune.objectives.keras_door import tfmot
+from paretune.objectives.pipeline.copies import fresh_copy
+from paretune.objectives.pipeline.meter import Meter
+from paretune.objectives.pipeline.one_shot import with_exact_zeros
+from paretune.objectives.pipeline.ramps import Ramp, ramp_of
+from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.reference.fitting import fit
+from paretune.objectives.reference.wrapping import wrap_layers
+from paretune.objectives.weights import LayerWeights, read_weights
+
+
+def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
+    """Train with tfmot's magnitude pruning; layers without sparsity are trained along.
+
+    Returns:
+        The weights with exactly the zeros that each layer's sparsity asks for.
+
+    Raises:
+        Infeasible: The loss became NaN or infinite.
+        LimitReached: The meter's limit was spent first.
+    """
+
+    policy = task.policy
+    ramp = ramp_of(task)
+
+    def wrap(layer: Any) -> Any:
+        sparsity = policy[layer.name].sparsity if layer.name in policy else 0.0
+        if sparsity == 0:
+            return layer
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=_schedule(ramp, sparsity))
+
+    wrapped = wrap_layers(fresh_copy(model, weights), wrap)
+    # The callback sets the step before each batch and masks the weights once more at the end of the epoch.
+    update = tfmot.sparsity.keras.UpdatePruningStep()
+    fit(wrapped, data, task, meter, callbacks=[update])
+    return with_exact_zeros(model, read_weights(tfmot.sparsity.keras.strip_pruning(wrapped)), policy)
+
+
+def _schedule(ramp: Ramp, sparsity: float) -> Any:
+    if ramp.is_constant:
+        return tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=ramp.begin, frequency=ramp.frequency)
+    return tfmot.sparsity.keras.PolynomialDecay(
+        initial_sparsity=0.0,
+        final_sparsity=sparsity,
+        begin_step=ramp.begin,
+        end_step=ramp.end,
+        frequency=ramp.frequency,
+    )
