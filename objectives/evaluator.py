@@ -23,11 +23,14 @@ from paretune.objectives.macs import count_parameters, model_macs
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
 from paretune.objectives.measure.sizes import file_sizes
+from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.pipeline.copies import fresh_copy
-from paretune.objectives.pipeline.fitting import TrainingData
-from paretune.objectives.pipeline.trainer import train
+from paretune.objectives.pipeline.stage_tree import StageTree
+from paretune.objectives.pipeline.trainer import Pipeline
+from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.task import build_task
 from paretune.objectives.weights import LayerWeights, read_weights, write_weights
 from paretune.spaces.errors import Infeasible
@@ -70,6 +73,15 @@ class KerasEvaluator:
         self._layers = examine(self._model, refused)
         self._description = self._describe()
         self._latencies: dict[tuple[Quantization, ...], Latency] = {}
+        self._turnstile = Turnstile(_folder(settings.turnstile_folder))
+        self._runner, self._pipeline = self._build_pipeline()
+
+    def _build_pipeline(self) -> tuple[EngineOrReference, Pipeline]:
+        data, settings = self._data.train, self._settings
+        training = TrainingData(data.inputs, data.targets, self._task.losses(), data.weights)
+        runner = EngineOrReference(self._model, training, self._turnstile.working, engine=settings.engine)
+        tree = StageTree(self._description.fingerprint, _folder(settings.stage_folder))
+        return runner, Pipeline(self._model, self._weights, training.samples, runner, tree)
 
     def describe(self) -> ModelDescription:
         """Return what is known about the model without training anything."""
@@ -101,8 +113,7 @@ class KerasEvaluator:
 
     def baseline(self) -> Measurement:
         """Convert and measure the uncompressed float32 model, like any trial."""
-        untouched = Policy(())
-        measurement = self._measure(self._baseline_file, self._weights, untouched, seconds={}, training_steps=0)
+        measurement = self._measure(self._baseline_file, self._weights, Policy(()))
         # Against itself the ratio is 1 by definition; what was measured stays in the details and shows the noise.
         return replace(measurement, values={**measurement.values, "latency_ratio": 1.0})
 
@@ -116,28 +127,34 @@ class KerasEvaluator:
         """
         if candidate.architecture != self._prepared.digest:
             raise ValueError(f"candidate is of model {candidate.architecture}, this evaluates {self._prepared.digest}")
-        training = TrainingData(self._data.train.inputs, self._data.train.targets, self._task.losses())
         try:
-            trained = train(self._model, self._weights, candidate, rung, training, limit)
+            trained = self._pipeline.train(candidate, rung, limit)
         except tf.errors.ResourceExhaustedError as error:
             reason = str(error.message).splitlines()[0]
             raise Infeasible(f"training ran out of memory; lower batch_size ({reason})") from None
         started = time.monotonic()
-        write_weights(self._exportable, trained.weights)
-        if rung is Rung.PROXY:
-            self._recalibrate_batch_norm()
-        float_file = self._template.fill(self._exportable)
-        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-        exported = quantize_file(self._template, float_file, formats, self._calibration)
-        measurement = self._measure(
-            exported,
-            read_weights(self._exportable),
-            candidate.policy,
-            seconds={**trained.seconds, "export": time.monotonic() - started},
+        with self._turnstile.working():
+            write_weights(self._exportable, trained.weights)
+            if rung is Rung.PROXY:
+                self._recalibrate_batch_norm()
+            float_file = self._template.fill(self._exportable)
+            formats = {name: decided.quantization for name, decided in candidate.policy.items()}
+            exported = quantize_file(self._template, float_file, formats, self._calibration)
+            fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
+        exporting = time.monotonic() - started
+        measurement = self._measure(exported, read_weights(self._exportable), candidate.policy)
+        return replace(
+            measurement,
             training_steps=trained.training_steps,
+            seconds={**trained.seconds, "export": exporting, **measurement.seconds},
+            fidelity=fidelity,
+            details={
+                **measurement.details,
+                "step_seconds": trained.step_seconds,
+                "reused_stages": list(trained.reused),
+                **({"fallback": self._runner.fallback} if self._runner.fallback else {}),
+            },
         )
-        fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
-        return replace(measurement, fidelity=fidelity)
 
     def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
         """Measure the contents of an exported ``.tflite`` on a split; latency is left out."""
@@ -153,28 +170,23 @@ class KerasEvaluator:
             "parameters": float(count_parameters(self._model)),
         }
 
-    def _measure(
-        self,
-        exported: bytes,
-        weights: LayerWeights,
-        policy: Policy,
-        *,
-        seconds: Mapping[str, float],
-        training_steps: int,
-    ) -> Measurement:
+    def _measure(self, exported: bytes, weights: LayerWeights, policy: Policy) -> Measurement:
+        """Measure a file; what training cost is not known here."""
         started = time.monotonic()
-        values = self.remeasure(exported, Split.VALIDATION)
+        with self._turnstile.working():
+            values = self.remeasure(exported, Split.VALIDATION)
+            packed = _pack(weights)
+        measured = time.monotonic()
         latency = self._latency(exported, policy)
         arrays = [array for layer in weights.values() for array in layer]
         return Measurement(
             values={**values, "latency_ratio": latency.ratio},
-            training_steps=training_steps,
-            seconds={**seconds, "measure": time.monotonic() - started},
+            seconds={"measure": measured - started, "latency": time.monotonic() - measured},
             details={
                 "latency": asdict(latency),
                 "nonzero_parameters": sum(int(np.count_nonzero(array)) for array in arrays),
             },
-            artifacts={"model.tflite": exported, "weights.npz": _pack(weights)},
+            artifacts={"model.tflite": exported, "weights.npz": packed},
         )
 
     def _latency(self, exported: bytes, policy: Policy) -> Latency:
@@ -185,7 +197,10 @@ class KerasEvaluator:
         """
         formats = tuple(file_format(decided.quantization) for decided in policy.values())
         if formats not in self._latencies:
-            self._latencies[formats] = measure_latency(exported, self._baseline_file, threads=self._settings.threads)
+            with self._turnstile.alone():
+                self._latencies[formats] = measure_latency(
+                    exported, self._baseline_file, threads=self._settings.threads
+                )
         return self._latencies[formats]
 
     def _recalibrate_batch_norm(self) -> None:
@@ -209,12 +224,17 @@ class KerasEvaluator:
             "data": dataset_digest(self._data),
             "task": self._task.objective.name,
             "threads": str(self._settings.threads),
+            "engine": self._settings.engine,
             **self._settings.versions(),
         }
         metric = self._settings.metric
         if metric is not None and is_function_reference(metric):
             fingerprint["metric"] = function_digest(metric, beside)
         return fingerprint
+
+
+def _folder(path: str | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _pack(weights: LayerWeights) -> bytes:

@@ -19,6 +19,9 @@ class EvaluatorSettings:
         threads: Threads of one worker, for training and for inference.
         trust_model: Whether code inside the model file may run.
         cache_folder: Where prepared models are kept, absolute; ``None`` keeps nothing.
+        stage_folder: Where trained stages are kept, absolute; ``None`` keeps nothing.
+        turnstile_folder: Where the processes that share this machine meet, absolute; ``None`` when there is one.
+        engine: ``compiled``, or ``reference`` to train with tfmot's own flow.
     """
 
     model: str
@@ -31,6 +34,9 @@ class EvaluatorSettings:
     threads: int = 1
     trust_model: bool = False
     cache_folder: str | None = None
+    stage_folder: str | None = None
+    turnstile_folder: str | None = None
+    engine: str = "compiled"
 
     def versions(self) -> Mapping[str, str]:
         """Return the versions of the packages that change numbers, by package."""

@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorflow_model_optimization.python.core.clustering.keras.cluster_config import GradientAggregation
-from tensorflow_model_optimization.python.core.clustering.keras.clustering_algorithm import ClusteringAlgorithm
 
 from paretune.objectives.engine.numerics import Numerics
 from paretune.objectives.keras_door import keras, tf
@@ -38,7 +36,6 @@ class Centroids:
         self._is_on = owner.add_weight(f"{name}_clusters", shape=(), dtype=tf.bool, trainable=False)
         self._places = places
         self._numerics = numerics
-        self._algorithm = ClusteringAlgorithm(self.values, GradientAggregation.SUM)
 
     def apply(self, weights: Any) -> Any:
         """Return the weights as the layer is to use them: clustered or not, zeros kept; runs in the graph."""
@@ -46,8 +43,7 @@ class Centroids:
 
         def clustered() -> Any:
             self.values.assign(self.values * self._kept)
-            index = self._numerics.nearest(masked, self.values)
-            return self._algorithm.get_clustered_weight(index, masked)
+            return _straight_through(self._numerics.nearest(masked, self.values), masked)
 
         return tf.cond(self._is_on, clustered, lambda: tf.identity(masked))
 
@@ -75,9 +71,14 @@ class Centroids:
 
     def mask_of(self, weights: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which weights are nearest to a centroid other than zero."""
-        index = self._numerics.nearest(tf.constant(weights), tf.constant(centroids)).numpy()
-        return np.asarray(centroids[index] != 0)
+        return np.asarray(self._numerics.nearest(tf.constant(weights), tf.constant(centroids)) != 0)
 
     def _set_mask(self, mask: NDArray[np.bool_] | None) -> None:
         shape = tuple(self._mask.shape)
         self._mask.assign(np.ones(shape, np.float32) if mask is None else mask.astype(np.float32))
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+def _straight_through(clustered: Any, weights: Any) -> tuple[Any, Any]:
+    """Return ``clustered``; its gradient goes to the weights too, as if they were it."""
+    return tf.identity(clustered), lambda gradient: (gradient, gradient)

@@ -13,17 +13,20 @@ class Numerics:
     """How a compiled stage computes.
 
     Attributes:
-        nearest: Takes weights and centroids, shape (places,); returns the index of the nearest centroid, in the shape
-            of the weights.
+        nearest: Takes weights and centroids, shape (places,); returns the nearest centroid of every weight, in the shape
+            of the weights. The gradient goes to the centroids.
         kth_largest: Takes magnitudes, shape (weights,), and k from 1; returns the k-th largest.
     """
 
     nearest: Callable[[Any, Any], Any]
     kth_largest: Callable[[Any, Any], Any]
 
+
 def nearest_by_distance(weights: Any, centroids: Any) -> Any:
     """Compare every weight with every centroid, as tfmot does: weights x centroids numbers a step."""
-    return tf.argmin(tf.abs(tf.expand_dims(weights, axis=-1) - centroids), axis=-1)
+    index = tf.argmin(tf.abs(tf.expand_dims(weights, axis=-1) - centroids), axis=-1)
+    return tf.gather(centroids, index)
+
 
 def nearest_by_search(weights: Any, centroids: Any) -> Any:
     """Look every weight up between the midpoints of the sorted centroids.
@@ -31,11 +34,11 @@ def nearest_by_search(weights: Any, centroids: Any) -> Any:
     Gives what :func:`nearest_by_distance` gives, but for weights within rounding of a midpoint, at a cost that grows
     with the logarithm of the number of centroids.
     """
-    order = tf.argsort(centroids)
-    ascending = tf.gather(centroids, order)
-    midpoints = (ascending[1:] + ascending[:-1]) / 2
-    places = tf.searchsorted(midpoints, tf.reshape(weights, [-1]))
-    return tf.reshape(tf.gather(order, places), tf.shape(weights))
+    ascending = tf.gather(centroids, tf.argsort(centroids))
+    midpoints = tf.stop_gradient((ascending[1:] + ascending[:-1]) / 2)
+    index = tf.searchsorted(midpoints, tf.stop_gradient(tf.reshape(weights, [-1])))
+    return tf.reshape(tf.gather(ascending, index), weights.shape)
+
 
 def kth_largest_by_sorting(magnitudes: Any, k: Any) -> Any:
     """Sort all magnitudes, as tfmot does."""

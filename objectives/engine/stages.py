@@ -44,10 +44,16 @@ class CompiledStages:
 
     def run(self, task: StageTask, weights: LayerWeights, meter: Meter) -> LayerWeights:
         """Train a stage, in the graph that there is for it."""
-        trained = self._stage(task).run(task, weights, meter, self._at_work)
+        trained = self.prepare(task).run(task, weights, meter, self._at_work)
         return with_exact_zeros(self._model, trained, task.policy) if task.stage == "prune" else trained
 
-    def _stage(self, task: StageTask) -> CompiledStage:
+    def prepare(self, task: StageTask) -> CompiledStage:
+        """Build and trace the graph that a task needs, unless it is there.
+
+        Raises:
+            StatefulKernel: The model draws random numbers in a way that cannot be repeated.
+            Exception: Whatever Keras, tfmot or TensorFlow say of a model that they cannot wrap or trace.
+        """
         most = max((decided.clusters or 0 for decided in task.policy.values()), default=0)
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()

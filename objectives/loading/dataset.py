@@ -26,17 +26,20 @@ class Samples:
     Attributes:
         inputs: One array per model input, in Keras order; float32, or int32 where the input takes whole numbers.
         targets: One array per model output; int32 where they are whole numbers, else float32.
+        weights: Factor of each row's loss in training, float32; ``None`` weighs all alike.
     """
 
     inputs: tuple[NDArray[Any], ...]
     targets: tuple[NDArray[Any], ...]
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs[0])
 
     def rows(self, chosen: NDArray[np.int64]) -> "Samples":
         """Return a copy of the chosen rows."""
-        return Samples(tuple(x[chosen] for x in self.inputs), tuple(y[chosen] for y in self.targets))
+        weights = None if self.weights is None else self.weights[chosen]
+        return Samples(tuple(x[chosen] for x in self.inputs), tuple(y[chosen] for y in self.targets), weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,6 +1,7 @@
 """The training stages keep what earlier ones achieved; the facts about tfmot that they mend still stand."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -70,11 +71,23 @@ def policy(**layers):
     return Policy(tuple((name, layers.get(name, LayerPolicy())) for name in names))
 
 
-def run(decided, *, rung=Rung.FULL, recipe=RECIPE, limit=Limit(), seed=5, data=None):  # noqa: B008  # frozen value
-    model = small_cnn()
+RUNNERS = {"compiled": CompiledStages, "reference": ReferenceStages}
+
+
+def pipeline(model, data, flow, *, weights=None):
+    weights = weights or read_weights(model)
+    return Pipeline(model, weights, data.samples, RUNNERS[flow](model, data), StageTree({}))
+
+
+@cache
+def small_pipeline(flow):
+    return pipeline(small_cnn(), noisy_stripes(), flow)
+
+
+def run(decided, flow="compiled", *, rung=Rung.FULL, recipe=RECIPE, limit=Limit(), seed=5):  # noqa: B008  # frozen
     candidate = Candidate(architecture="", recipe=recipe, policy=decided, seed=seed)
-    trained = train(model, read_weights(model), candidate, rung, data or noisy_stripes(), limit)
-    result = fresh_copy(model, trained.weights)
+    trained = small_pipeline(flow).train(candidate, rung, limit)
+    result = fresh_copy(small_cnn(), trained.weights)
     return trained, {
         name: np.concatenate(
             [variable.numpy().reshape(-1) for variable in compressed_variables(result.get_layer(name))]
@@ -91,10 +104,17 @@ MIXED = policy(
     head=LayerPolicy(clusters=5, quantization=Quantization.INT8_QAT),
 )
 
+OTHER = policy(
+    stem=LayerPolicy(clusters=3, quantization=Quantization.INT8_QAT),
+    branch=LayerPolicy(sparsity=0.25, clusters=9),
+    hidden=LayerPolicy(sparsity=0.5, quantization=Quantization.INT8_QAT),
+    head=LayerPolicy(sparsity=0.5),
+)
 
-@pytest.fixture(scope="module")
-def mixed():
-    return run(MIXED)
+
+@pytest.fixture(scope="module", params=["compiled", "reference"])
+def mixed(request):
+    return run(MIXED, request.param)
 
 
 @pytest.mark.parametrize("name", ["stem", "branch", "hidden"])
@@ -115,12 +135,27 @@ def test_layers_without_sparsity_or_clusters_are_trained_freely(mixed):
     assert not np.array_equal(depthwise, read_weights(small_cnn())["depthwise"][0].reshape(-1))
 
 
-def test_the_same_candidate_gives_the_same_weights_whatever_ran_before(mixed):
-    run(policy(head=LayerPolicy(sparsity=0.5)))
-    again, _ = run(MIXED)
-    for name, arrays in mixed[0].weights.items():
-        for first, second in zip(arrays, again.weights[name], strict=True):
-            np.testing.assert_array_equal(first, second)
+@pytest.mark.parametrize("flow", RUNNERS)
+def test_the_same_candidate_gives_the_same_weights_whatever_ran_before(flow):
+    first, _ = run(MIXED, flow)
+    run(OTHER, flow)
+    again, _ = run(MIXED, flow)
+    assert_same_weights(first.weights, again.weights)
+
+
+def test_the_same_candidate_gives_the_same_weights_in_graphs_that_were_built_anew():
+    first, _ = run(MIXED)
+    other = pipeline(small_cnn(), noisy_stripes(), "compiled")
+    other.train(Candidate(architecture="", recipe=RECIPE, policy=OTHER, seed=1), Rung.FULL, Limit())
+    again = other.train(Candidate(architecture="", recipe=RECIPE, policy=MIXED, seed=5), Rung.FULL, Limit())
+    assert_same_weights(first.weights, again.weights)
+
+
+def assert_same_weights(first, second):
+    assert list(first) == list(second)
+    for name, arrays in first.items():
+        for one, other in zip(arrays, second[name], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_the_steps_of_a_trial_are_those_that_were_announced(mixed):
@@ -151,28 +186,26 @@ def test_a_stage_of_a_single_step_still_reaches_its_sparsity():
     assert np.mean(values["hidden"] == 0) == pytest.approx(0.5)
 
 
-def test_repeated_weights_do_not_keep_a_layer_from_its_sparsity():
+@pytest.mark.parametrize("flow", RUNNERS)
+def test_repeated_weights_do_not_keep_a_layer_from_its_sparsity(flow):
     model = small_cnn()
     weights = read_weights(model)
     weights["hidden"][0][:] = np.sign(weights["hidden"][0]) * 0.1
     recipe = Recipe(prune=PruneRecipe(epochs=0.01, batch_size=64, learning_rate=1e-30))
     decided = policy(hidden=LayerPolicy(sparsity=0.5))
-    trained = train(
-        model,
-        weights,
-        Candidate(architecture="", recipe=recipe, policy=decided),
-        Rung.FULL,
-        noisy_stripes(),
-        Limit(),
+    trained = pipeline(model, noisy_stripes(), flow, weights=weights).train(
+        Candidate(architecture="", recipe=recipe, policy=decided), Rung.FULL, Limit()
     )
     assert np.mean(trained.weights["hidden"][0] == 0) == 0.5
 
 
-def test_a_loss_that_is_no_number_makes_the_policy_infeasible():
+@pytest.mark.parametrize("flow", RUNNERS)
+def test_a_loss_that_is_no_number_makes_the_policy_infeasible(flow):
     data = noisy_stripes()
     broken = TrainingData((np.full_like(data.inputs[0], np.nan),), data.targets, data.losses)
+    candidate = Candidate(architecture="", recipe=RECIPE, policy=policy(head=LayerPolicy(sparsity=0.5)))
     with pytest.raises(Infeasible, match="loss became nan in stage 'prune' at step 1"):
-        run(policy(head=LayerPolicy(sparsity=0.5)), data=broken)
+        pipeline(small_cnn(), broken, flow).train(candidate, Rung.FULL, Limit())
 
 
 def test_pruned_layers_with_two_clusters_are_infeasible():
@@ -180,14 +213,16 @@ def test_pruned_layers_with_two_clusters_are_infeasible():
         run(policy(head=LayerPolicy(sparsity=0.5, clusters=2)))
 
 
-def test_training_stops_at_its_limit_of_steps():
+@pytest.mark.parametrize("flow", RUNNERS)
+def test_training_stops_at_its_limit_of_steps(flow):
     with pytest.raises(LimitReached, match="more than 3 training steps"):
-        run(policy(head=LayerPolicy(sparsity=0.5)), limit=Limit(training_steps=3))
+        run(policy(head=LayerPolicy(sparsity=0.5)), flow, limit=Limit(training_steps=3))
 
 
-def test_training_stops_at_its_deadline():
+@pytest.mark.parametrize("flow", RUNNERS)
+def test_training_stops_at_its_deadline(flow):
     with pytest.raises(LimitReached, match="longer than 0 s"):
-        run(policy(head=LayerPolicy(sparsity=0.5)), limit=Limit(seconds=0.0))
+        run(policy(head=LayerPolicy(sparsity=0.5)), flow, limit=Limit(seconds=0.0))
 
 
 def test_fake_quantization_follows_a_layer_up_to_the_next_weighted_one():
@@ -197,7 +232,8 @@ def test_fake_quantization_follows_a_layer_up_to_the_next_weighted_one():
     assert annotated_layers(small_cnn(), decided) == {"stem", "stem_bn", "stem_relu", "head"}
 
 
-def test_a_layer_in_front_of_a_concatenation_keeps_its_zeros_and_clusters():
+@pytest.mark.parametrize("flow", RUNNERS)
+def test_a_layer_in_front_of_a_concatenation_keeps_its_zeros_and_clusters(flow):
     keras.utils.set_random_seed(2)
     inputs = keras.Input((8,))
     sides = [keras.layers.Dense(16, activation="relu", name=name)(inputs) for name in ("left", "right")]
@@ -210,20 +246,16 @@ def test_a_layer_in_front_of_a_concatenation_keeps_its_zeros_and_clusters():
             ("head", LayerPolicy(quantization=qat)),
         )
     )
-    trained = train(
-        model,
-        read_weights(model),
-        Candidate(architecture="", recipe=RECIPE, policy=decided),
-        Rung.FULL,
-        noisy_rows(8),
-        Limit(),
+    trained = pipeline(model, noisy_rows(8), flow).train(
+        Candidate(architecture="", recipe=RECIPE, policy=decided), Rung.FULL, Limit()
     )
     assert np.mean(trained.weights["left"][0] == 0) >= 0.5
     assert np.mean(trained.weights["right"][0] == 0) >= 0.5
     assert len(np.unique(trained.weights["right"][0])) <= 5
 
 
-def test_layers_whose_variables_share_a_name_keep_them_apart_in_quantization_aware_training():
+@pytest.mark.parametrize("flow", RUNNERS)
+def test_layers_whose_variables_share_a_name_keep_them_apart_in_quantization_aware_training(flow):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((4, 2))
     x = keras.layers.Bidirectional(keras.layers.LSTM(3), name="both_ways")(inputs)
@@ -232,7 +264,7 @@ def test_layers_whose_variables_share_a_name_keep_them_apart_in_quantization_awa
     decided = Policy((("head", LayerPolicy(quantization=Quantization.INT8_QAT)),))
     recipe = Recipe(quantize=StageRecipe(epochs=0.1, batch_size=16, learning_rate=1e-30))
     candidate = Candidate(architecture="", recipe=recipe, policy=decided)
-    trained = train(model, weights, candidate, Rung.FULL, noisy_rows(4, 2), Limit())
+    trained = pipeline(model, noisy_rows(4, 2), flow).train(candidate, Rung.FULL, Limit())
     for before, after in zip(weights["both_ways"], trained.weights["both_ways"], strict=True):
         np.testing.assert_allclose(before, after, atol=1e-6)
 
