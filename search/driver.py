@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, wait
 
 from paretune.search.events import SearchEvent, SearchOutcome, Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.search.families import LEAF, leaves_of
 from paretune.search.flights import Flights
 from paretune.search.front import find_front, hypervolume, reference_point, values_of
 from paretune.search.references import Proposal, reference_policies
@@ -40,9 +41,10 @@ def run_search(
 ) -> SearchOutcome:
     """Search until the budget is spent, the space is exhausted, or it is told to stop.
 
-    Trials that were interrupted come first, then the reference policies, then what the sampler proposes; no policy is
-    evaluated twice. A ledger of a finished run returns at once, one whose budget was raised goes on. However it ends,
-    every finished trial is in the ledger, and what was in flight is there as ``interrupted``.
+    Trials that were interrupted come first, then the leaves of finished ones, which need no training, then the
+    reference policies, then what the sampler proposes; no policy is evaluated twice. A ledger of a finished run returns
+    at once, one whose budget was raised goes on. However it ends, every finished trial is in the ledger, and what was
+    in flight is there as ``interrupted``.
 
     Args:
         problem: What to search.
@@ -95,6 +97,9 @@ class _Search:
         self._gate = SizeGate(size_bounds(problem, self._baseline), self._trials)
         self._interrupted = deque(trial for trial in self._trials if trial.state is TrialState.INTERRUPTED)
         self._references = deque(reference_policies(problem.space))
+        self._leaves: deque[Proposal] = deque()
+        for trial in self._trials:
+            self._expect_leaves(trial)
         self._ending = ""
         self._failures_in_a_row = 0
         self._refusals_in_a_row = 0
@@ -110,7 +115,7 @@ class _Search:
             if self._stop_requested():
                 self.flights.abandon("the search was told to stop")
                 return SearchOutcome(reason="interrupted", interrupted=True)
-            spent = self.account.exhausted()
+            spent = self._spent()
             if spent:
                 self.flights.abandon(self.account.ran_out(spent))
                 return SearchOutcome(reason=spent)
@@ -123,19 +128,39 @@ class _Search:
 
     def _must_look(self) -> bool:
         """Whether :meth:`run` has to look at why no other trial should start."""
-        return bool(self._ending or self.flights.spent or self._stop_requested() or self.account.exhausted())
+        return bool(self._ending or self.flights.spent or self._stop_requested() or self._spent())
+
+    def _spent(self) -> str:
+        """Return what has run out; leaves cost none of the budget's trials, and may still come when it has no more."""
+        return self.account.exhausted(for_free=bool(self._leaves) or self.flights.are_free)
 
     def _start_trials(self) -> None:
         """Keep every worker busy, as far as the budget and the space go."""
-        while not self._must_look() and self.flights.may_launch:
-            if self._interrupted:
+        while not self._must_look() and self.flights.has_free_worker:
+            if self._interrupted and self.flights.affords(is_free=False):
                 self._reopen(self._interrupted.popleft())
-                continue
-            proposal, origin = self._next_proposal()
-            if proposal is None:
-                self._ending = "every policy of the space has been tried"
+            elif self._leaves and self.flights.affords(is_free=True):
+                self._try(self._leaves[0], LEAF)  # as long as it is in line, the budget of trials does not end the run
+                self._leaves.popleft()
+            elif not self._interrupted and not self._leaves and self.flights.affords(is_free=False):
+                self._try_next()
             else:
-                self._try(proposal, origin)
+                return
+
+    def _try_next(self) -> None:
+        proposal, origin = self._next_proposal()
+        if proposal is None:
+            self._ending = "every policy of the space has been tried"
+        else:
+            self._try(proposal, origin)
+
+    def _expect_leaves(self, trial: Trial) -> None:
+        """Line up what needs no training after a trial."""
+        if self._problem.leaves:
+            known = {leaf.policy.digest for leaf in self._leaves}
+            for leaf in leaves_of(trial, self._problem):
+                if not self._sampler.knows(leaf.policy.digest) and leaf.policy.digest not in known:
+                    self._leaves.append(leaf)
 
     def _next_proposal(self) -> tuple[Proposal | None, str]:
         while self._references:
@@ -196,6 +221,7 @@ class _Search:
     def _on_end(self, trial: Trial) -> None:
         self._sampler.tell(trial)
         self._gate.learn(trial)
+        self._expect_leaves(trial)
         problem = self._problem
         # The front of all trials is that of the front so far and the new one.
         so_far = (self._trials[0], *self._front.trials, trial)

@@ -54,9 +54,18 @@ class Flights:
         return len(self._flights)
 
     @property
-    def may_launch(self) -> bool:
-        """Whether a worker is free and the budget has something for one more trial beside those in flight."""
-        return len(self) < self._service.workers and self._grant() is not None
+    def has_free_worker(self) -> bool:
+        """Whether a worker has nothing to do."""
+        return len(self) < self._service.workers
+
+    @property
+    def are_free(self) -> bool:
+        """Whether some are in flight, and none of them counts against the budget's trials."""
+        return bool(self._flights) and all(flight.grant.is_free for flight in self._flights.values())
+
+    def affords(self, *, is_free: bool) -> bool:
+        """Return whether the budget has something for one more trial beside those in flight."""
+        return self._grant(is_free=is_free) is not None
 
     def launch(self, trial: Trial, estimated: Mapping[str, float]) -> None:
         """Evaluate a running trial; ``estimated`` are its sizes before training, where they are known."""
@@ -96,11 +105,11 @@ class Flights:
         if broken is not None:
             raise broken
 
-    def _grant(self) -> Grant | None:
-        return self._account.grant([flight.grant for flight in self._flights.values()])
+    def _grant(self, *, is_free: bool) -> Grant | None:
+        return self._account.grant([flight.grant for flight in self._flights.values()], is_free=is_free)
 
     def _submit(self, trial: Trial, estimated: Mapping[str, float], *, is_retry: bool) -> None:
-        grant = self._grant()
+        grant = self._grant(is_free=self._account.is_free(trial.candidate))
         if grant is None:
             self._close(trial, TrialState.INTERRUPTED, "nothing was left of the budget for a second attempt")
             return

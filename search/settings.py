@@ -43,6 +43,7 @@ class SearchProblem:
         sampler: Who proposes, once the reference policies are through.
         trial_seconds: Deadline of one trial, in seconds; ``None`` sets none.
         rung: How much is spent on a trial.
+        leaves: How many policies that need no further training are tried after each trained one.
     """
 
     description: ModelDescription
@@ -55,6 +56,7 @@ class SearchProblem:
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     trial_seconds: float | None = None
     rung: Rung = Rung.FULL
+    leaves: int = 0
 
     def __post_init__(self) -> None:
         if not self.objectives:
@@ -70,6 +72,8 @@ class SearchProblem:
                 )
         if self.trial_seconds is not None and not self.trial_seconds > 0:
             raise ConfigurationError(f"The deadline of a trial must be above 0 seconds, got {self.trial_seconds!r}.")
+        if self.leaves < 0:
+            raise ConfigurationError(f"`leaves` must be at least 0, got {self.leaves!r}.")
 
     @property
     def known_objectives(self) -> Mapping[str, Objective]:

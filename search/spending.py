@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paretune.search.settings import SearchProblem
 from paretune.spaces.ledger import Ledger
-from paretune.spaces.recipe import Limit
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.recipe import Candidate, Limit, stages_of
+from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 
 #: Seconds between two writes of the time searched: what a kill can lose.
 SECONDS_BETWEEN_WRITES = 5.0
@@ -25,11 +25,13 @@ class Grant:
         limit: For the evaluator.
         seconds_are_the_runs: Whether the seconds are what is left of the run's, not the trial's own deadline.
         granted_at: When, by the search's clock.
+        is_free: Whether it needs no training, and so no share of the budget's trials.
     """
 
     limit: Limit
     seconds_are_the_runs: bool
     granted_at: float
+    is_free: bool = False
 
     def ended_by_time(self, now: float) -> bool:
         """Return whether an evaluation that reached its limit at ``now`` can have run out of seconds."""
@@ -39,8 +41,9 @@ class Grant:
 class Account:
     """Keeps the books of one run against its budget.
 
-    Trials count once they have trained. The steps of complete trials count; what failed or interrupted trials spent
-    is not known. Time counts while a search runs, over all resumptions.
+    Trials count once they have trained; free leaves, which share a stem with an earlier trial, do not. The steps of
+    complete trials count; what failed or interrupted trials spent is not known. Time counts while a search runs, over
+    all resumptions.
     """
 
     def __init__(self, problem: SearchProblem, ledger: Ledger, clock: Callable[[], float], workers: int) -> None:
@@ -53,7 +56,7 @@ class Account:
         self._clock = clock
         self._written = ledger.seconds_searched()
         self._since = clock()
-        self.trained = 0
+        self._stems: set[str] = set()
         self.untrained = 0
         self.training_steps = 0
         for trial in ledger.trials():
@@ -63,9 +66,21 @@ class Account:
         """Count a trial that has ended."""
         if trial.state is not TrialState.COMPLETE or trial.measurement is None:
             return
-        self.trained += trial.was_trained
-        self.untrained += not trial.was_trained and trial.origin != "baseline"
+        stem = stem_trained_by(trial)
+        if stem:
+            self._stems.add(stem)
+        elif trial.origin != "baseline":
+            self.untrained += 1
         self.training_steps += trial.measurement.training_steps
+
+    @property
+    def trained(self) -> int:
+        """Trials that count."""
+        return len(self._stems)
+
+    def is_free(self, candidate: Candidate) -> bool:
+        """Return whether a candidate needs no training after those that are on the books."""
+        return not stages_of(candidate.policy) or candidate.stem_digest in self._stems
 
     @property
     def seconds(self) -> float:
@@ -80,9 +95,15 @@ class Account:
             self._written += now - self._since
             self._since = now
 
-    def exhausted(self) -> str:
-        """Return what has run out, for people, or an empty string while something is left."""
+    def exhausted(self, *, for_free: bool = False) -> str:
+        """Return what has run out, for people, or an empty string while something is left.
+
+        Args:
+            for_free: Whether what is to come needs no training, so that the number of trials does not matter.
+        """
         budget = self._budget
+        if for_free:
+            budget = replace(budget, trials=None)
         if budget.trials is not None and self.untrained >= MOST_UNTRAINED_PER_TRIAL * budget.trials:
             return f"{budget.trials} trials ({self.untrained} more needed no training)"
         return budget.exhausted_by(trials=self.trained, minutes=self.seconds / 60, training_steps=self.training_steps)
@@ -114,14 +135,15 @@ class Account:
     def _steps(self) -> str:
         return "" if self._budget.training_steps is None else f"{self._budget.training_steps} training steps"
 
-    def grant(self, in_flight: Sequence[Grant]) -> Grant | None:
+    def grant(self, in_flight: Sequence[Grant], *, is_free: bool = False) -> Grant | None:
         """Return what one more evaluation may spend beside those in flight, or ``None`` if it has to wait for them.
 
         No more trials are in flight than the budget still has, and together they may not spend more steps than are
         left.
         """
         budget = self._budget
-        if budget.trials is not None and self.trained + len(in_flight) >= budget.trials:
+        trained = self.trained + sum(not other.is_free for other in in_flight)
+        if budget.trials is not None and not is_free and trained >= budget.trials:
             return None
         steps = None
         if budget.training_steps is not None:
@@ -137,6 +159,7 @@ class Account:
             limit=Limit(seconds=seconds if is_the_runs else self._trial_seconds, training_steps=steps),
             seconds_are_the_runs=is_the_runs,
             granted_at=self._clock(),
+            is_free=is_free,
         )
 
 

@@ -117,9 +117,7 @@ class Recipe:
 
     def to_document(self) -> dict[str, dict[str, Any]]:
         """Return plain data that :func:`read_recipe` reads back to an equal recipe."""
-        return {
-            stage.name: asdict(getattr(self, stage.name)) for stage in fields(self)
-        }
+        return {stage.name: asdict(getattr(self, stage.name)) for stage in fields(self)}
 
 
 def stages_of(policy: Policy) -> tuple[str, ...]:

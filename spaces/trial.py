@@ -1,12 +1,12 @@
 """A trial as the ledger keeps it, and what a run may spend on trials."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate, Rung
+from paretune.spaces.recipe import Candidate, Rung, stages_of
 
 
 class TrialState(StrEnum):
@@ -56,8 +56,23 @@ class Trial:
 
     @property
     def was_trained(self) -> bool:
-        """Whether it counts against a budget of trials: policies that were really trained do."""
+        """Whether evaluating it took training steps."""
         return self.measurement is not None and self.measurement.training_steps > 0
+
+
+def stem_trained_by(trial: Trial) -> str:
+    """Return the digest of the stem that a trial needs trained; empty where it needs none, or is not complete.
+
+    A budget of trials counts different stems: what shares one with an earlier trial is a free leaf.
+    """
+    if trial.state is not TrialState.COMPLETE or not stages_of(trial.candidate.policy):
+        return ""
+    return trial.candidate.stem_digest
+
+
+def count_trained(trials: Iterable[Trial]) -> int:
+    """Return how many trials count against a budget."""
+    return len({stem_trained_by(trial) for trial in trials} - {""})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +80,7 @@ class Budget:
     """What a run may spend in total, over all its resumptions; ``None`` leaves a limit open.
 
     Attributes:
-        trials: Trained trials.
+        trials: Trained trials; what shares its trained weights with an earlier one is free.
         minutes: Minutes of search.
         training_steps: Optimizer steps.
     """

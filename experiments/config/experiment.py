@@ -16,14 +16,13 @@ Every key but ``model`` and ``data`` can be left out::
     objectives: [metric, size_bytes]  # or the metric by its own name; also latency_ratio, raw_bytes, entropy_bytes
     constraints: {accuracy: {drop: 0.02}, size_bytes: {max: 60kB}, latency_ratio: 1.5x}
     recipe: {prune: {epochs: 4, learning_rate: 0.001}, cluster: {epochs: 2}, quantize: {epochs: 2}}
-    search: {sampler: tpe, seed: 0, workers: 1, threads: 2, trial_minutes: 10}
+    search: {sampler: tpe, seed: 0, workers: 2, threads: 1, trial_minutes: 10, leaves: 2, engine: compiled}
     budget: {trials: 24, minutes: 60, training_steps: 100000}
     tracking: {uri: null, experiment: paretune}     # or off
 
 ``search.sampler`` is ``tpe``, or any Optuna sampler as ``{name: NSGAIISampler, arguments: {population_size: 20}}``.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.sections import all_constraints, space_settings, whole_recipe
 from paretune.experiments.config.yaml_reader import YamlDocument, parse_yaml, read_yaml
+from paretune.experiments.cpus import own_cpus
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Constraint
@@ -42,6 +42,9 @@ from paretune.spaces.trial import Budget
 
 if TYPE_CHECKING:
     from paretune.experiments.config.schema import ExperimentSection
+
+#: Folder of the trained stages in that of a run.
+STAGES = "stages"
 
 #: The name that stands for the task's metric, whatever it is called.
 METRIC = "metric"
@@ -82,9 +85,11 @@ class Experiment:
         sampler: ``tpe`` or the class name of an Optuna sampler.
         sampler_arguments: What that class is called with.
         seed: Of the sampler, the data's split and the training.
-        workers: Worker processes.
-        threads: Threads of each worker; ``None`` shares out the CPUs.
+        workers: Worker processes; ``None`` for as many as the CPUs have room for.
+        threads: Threads of each worker; ``None`` for one, or a fair share of the CPUs among ``workers``.
         trial_minutes: What one trial may take.
+        leaves: Policies to try after each trained one that need no further training.
+        engine: ``compiled``, or ``reference`` to train with tfmot's own flow.
         budget: What the run may spend.
         tracking: Where MLflow keeps its record; ``None`` for nowhere.
     """
@@ -104,22 +109,34 @@ class Experiment:
     sampler: str = "tpe"
     sampler_arguments: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    workers: int = 1
+    workers: int | None = None
     threads: int | None = None
     trial_minutes: float = 10.0
+    leaves: int = 2
+    engine: str = "compiled"
     budget: Budget = _DEFAULT_BUDGET
     tracking: Tracking | None = field(default_factory=Tracking)
 
     @property
     def fair_threads(self) -> int:
-        """Threads of each worker: as the file says, else a fair share of this machine's CPUs."""
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.threads or max(1, cpus // self.workers)
+        """Threads of each worker: as the file says, else a fair share of this machine's CPUs, else one."""
+        if self.threads is not None:
+            return self.threads
+        return 1 if self.workers is None else max(1, len(own_cpus()) // self.workers)
+
+    def fair_workers(self, threads: int) -> int:
+        """Return how many workers of so many threads to start: as the file says, else what the CPUs have room for."""
+        return self.workers or max(1, len(own_cpus()) // threads)
 
     def settings_for_evaluator(
-        self, *, threads: int, trust_model: bool = False, cache_folder: Path | None = None
+        self,
+        *,
+        threads: int,
+        trust_model: bool = False,
+        cache_folder: Path | None = None,
+        run_folder: Path | None = None,
     ) -> EvaluatorSettings:
-        """Return what a worker must be told."""
+        """Return what a worker must be told; in a run's folder it keeps trained stages and meets other workers."""
         return EvaluatorSettings(
             model=self.model,
             data=self.data,
@@ -131,6 +148,9 @@ class Experiment:
             threads=threads,
             trust_model=trust_model,
             cache_folder=None if cache_folder is None else str(cache_folder.absolute()),
+            stage_folder=None if run_folder is None else str(run_folder.absolute() / STAGES),
+            turnstile_folder=None if run_folder is None else str(run_folder.absolute()),
+            engine=self.engine,
         )
 
 
@@ -233,6 +253,8 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
         workers=search.workers,
         threads=search.threads,
         trial_minutes=search.trial_minutes,
+        leaves=search.leaves,
+        engine=search.engine,
         budget=Budget(**budget.model_dump()) if budget is not None and budget.model_fields_set else _DEFAULT_BUDGET,
         tracking=None if tracking is None else Tracking(uri=tracking.uri, experiment=tracking.experiment),
     )

@@ -63,9 +63,11 @@ class SearchSection(Section):
 
     sampler: SamplerSection = SamplerSection(name="tpe")
     seed: int = Field(default=0, ge=0)
-    workers: int = Field(default=1, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     trial_minutes: float = Field(default=10.0, gt=0)
+    leaves: int = Field(default=2, ge=0)
+    engine: Literal["compiled", "reference"] = "compiled"
 
     @field_validator("sampler", mode="before")
     @classmethod

@@ -27,8 +27,10 @@ class RunFolder:
             ledger.sqlite        every trial and what it measured
             experiment.yaml      the experiment file as it was last searched
             trials/00012/        model.tflite, weights.npz, policy.yaml, fidelity.json
+            stages/              trained stages that later trials start from; may be deleted
             worker.log           what the workers printed
             .lock                held by the search that is writing here
+            .gate .room          where workers wait while one of them measures latency
     """
 
     path: Path

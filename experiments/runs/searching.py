@@ -105,9 +105,10 @@ def prepare_run(
             # A run keeps the number that it began with, unless the file names another (and is refused for it).
             threads = experiment.threads or (known.threads if known is not None else experiment.fair_threads)
             settings = experiment.settings_for_evaluator(
-                threads=threads, trust_model=trust_model, cache_folder=cache_folder()
+                threads=threads, trust_model=trust_model, cache_folder=cache_folder(), run_folder=folder.path
             )
-            with WorkerPool(settings, experiment.workers, folder.worker_log, build=build) as pool:
+            workers = experiment.fair_workers(threads)
+            with WorkerPool(settings, workers, folder.worker_log, build=build) as pool:
                 description = pool.describe()
                 problem = search_problem(experiment, description)
                 facts = _facts(problem, description, threads, known)
@@ -179,6 +180,7 @@ def search_problem(experiment: Experiment, description: ModelDescription) -> Sea
             seed=experiment.seed,
             sampler=SamplerSettings(name=experiment.sampler, arguments=experiment.sampler_arguments),
             trial_seconds=experiment.trial_minutes * 60,
+            leaves=experiment.leaves,
         )
 
 

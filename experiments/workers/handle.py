@@ -5,7 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -52,9 +52,14 @@ class WorkerStart:
 
 
 class WorkerHandle:
-    """One process and the line to it; making it starts the process."""
+    """One process and the line to it; making it starts the process.
 
-    def __init__(self, start: WorkerStart) -> None:
+    Args:
+        start: How.
+        cpus: The CPUs it may run on.
+    """
+
+    def __init__(self, start: WorkerStart, cpus: Sequence[int]) -> None:
         self._was_killed = False
         self._line, theirs = Pipe()
         with theirs, start.log.open("ab") as log:
@@ -67,6 +72,7 @@ class WorkerHandle:
                     "paretune.experiments.workers.process",
                     str(theirs.fileno()),
                     str(os.getpid()),
+                    ",".join(map(str, cpus)),
                 ],
                 env=start.environment(),
                 pass_fds=(theirs.fileno(),),

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import psutil
 
+from paretune.experiments.cpus import cpus_of_worker
 from paretune.experiments.workers.handle import EvaluatorFactory, WorkerHandle, WorkerStart
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ParetuneError, RunError, WorkerLost
@@ -207,6 +208,7 @@ class _Slot:
 
     def __init__(self, pool: WorkerPool, index: int) -> None:
         self._pool = pool
+        self._index = index
         # A daemon: when the coordinator ends without closing the pool, this must not keep it.
         self._thread = threading.Thread(target=self._serve, name=f"worker-{index}", daemon=True)
         self._failed_starts = 0
@@ -255,7 +257,7 @@ class _Slot:
             RunError: That has happened too often.
         """
         pool = self._pool
-        worker = WorkerHandle(pool._start)
+        worker = WorkerHandle(pool._start, cpus_of_worker(self._index, pool.workers, pool._start.settings.threads))
         with pool._changed:
             self.worker = worker
         if task.future.cancelled():  # before whoever cancelled it could see the worker

@@ -1,8 +1,8 @@
 """The program a worker process runs: build one evaluator, then answer calls until told to stop.
 
-Started by :mod:`paretune.experiments.workers.pool` as ``python -m paretune.experiments.workers.process FD PARENT``,
-with everything TensorFlow reads at its import in the environment already. Over the socket FD come pickled tuples;
-each is answered with one: ``(True, RESULT)`` or ``(False, EXCEPTION)``.
+Started by :mod:`paretune.experiments.workers.pool` as ``python -m paretune.experiments.workers.process FD PARENT
+CPUS``, with everything TensorFlow reads at its import in the environment already. Over the socket FD come pickled
+tuples; each is answered with one: ``(True, RESULT)`` or ``(False, EXCEPTION)``.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ _WATCH_SECONDS = 1.0
 def main() -> None:
     """Serve the coordinator that is named on the command line."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    _stay_on({int(cpu) for cpu in sys.argv[3].split(",")})
     faulthandler.enable()
     os.set_inheritable(descriptor, False)  # what the model's own code starts must not keep the line open
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides what Ctrl-C means
@@ -103,6 +104,13 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
     os._exit(1)
+
+
+def _stay_on(cpus: set[int]) -> None:
+    """Keep all threads of this process, those of TensorFlow included, on these CPUs; before they start."""
+    if hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError):  # they were taken from the machine since: any will do
+            os.sched_setaffinity(0, cpus)
 
 
 def _be_the_first_to_go() -> None:

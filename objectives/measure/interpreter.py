@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from paretune.objectives.rows import Rows
 from paretune.spaces.errors import MeasurementFailed
 
 #: How far a sample's output may move when it runs in a batch, relative to the largest output: float kernels sum in
@@ -92,11 +93,11 @@ class TfliteRunner:
         """Names of the outputs in the order :meth:`predict` returns them."""
         return tuple(self._output_names)
 
-    def predict(self, inputs: Sequence[np.ndarray], batch: int = 64) -> list[np.ndarray]:
+    def predict(self, inputs: Sequence[Rows], batch: int = 64) -> list[np.ndarray]:
         """Return the outputs for every sample, in order of the names.
 
         Args:
-            inputs: One array per input, each with the samples along its first axis. Numbers are converted to the
+            inputs: Rows for each input, one per sample; those on disk are read batch by batch. Numbers are converted to the
                 input's type, and quantized where that is a quantized integer.
             batch: Samples to run at once, where the file allows it.
 
@@ -123,7 +124,7 @@ class TfliteRunner:
                 raise MeasurementFailed(f"Output '{name}' of the file must be finite; it is NaN or infinite.")
         return outputs
 
-    def _prepare_batches(self, inputs: Sequence[np.ndarray], size: int) -> None:
+    def _prepare_batches(self, inputs: Sequence[Rows], size: int) -> None:
         """Set up an interpreter for batches, and keep it only if it agrees with single samples."""
         self._batched = None
         interpreter = open_interpreter(self._model, threads=self._threads)

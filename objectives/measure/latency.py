@@ -99,12 +99,12 @@ def _seconds(run: Any, repeats: int) -> float:
 
 
 def machine_facts(threads: int) -> dict[str, Any]:
-    """Return what latency depends on: CPU model and features, cores, threads, and the load at this moment."""
+    """Return what latency depends on: CPU model and features, the machine's cores, threads, and the load right now."""
     model, flags = _cpu()
     return {
         "cpu": model or platform.processor() or platform.machine(),
         "features": [name for name in (*_FEATURES, *_FEATURES_ARM) if name in flags],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": os.cpu_count() or 1,
         "threads": threads,
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }

@@ -4,7 +4,6 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 
 class Turnstile:
@@ -19,12 +18,10 @@ class Turnstile:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._gate: IO[bytes] | None = None
-        self._room: IO[bytes] | None = None
+        self._folder = folder
         self._is_inside = False
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            self._gate, self._room = ((folder / name).open("ab") for name in (".gate", ".room"))
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -40,17 +37,16 @@ class Turnstile:
 
     @contextmanager
     def _inside(self, kind: int) -> Iterator[None]:
-        if self._gate is None or self._room is None or self._is_inside:
+        if self._folder is None or self._is_inside:
             yield
             return
-        fcntl.flock(self._gate, kind)
-        try:
-            fcntl.flock(self._room, kind)
+        with (self._folder / ".gate").open("ab") as gate, (self._folder / ".room").open("ab") as room:
+            fcntl.flock(gate, kind)
+            fcntl.flock(room, kind)
             if kind == fcntl.LOCK_SH:
-                fcntl.flock(self._gate, fcntl.LOCK_UN)  # whoever measures may close it behind this one
+                fcntl.flock(gate, fcntl.LOCK_UN)  # whoever measures may close it behind this one
             self._is_inside = True
-            yield
-        finally:
-            self._is_inside = False
-            fcntl.flock(self._room, fcntl.LOCK_UN)
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
+            try:
+                yield
+            finally:
+                self._is_inside = False  # closing the files lets go of both

@@ -40,7 +40,7 @@ def test_model_and_data_are_all_that_an_experiment_must_say() -> None:
     assert experiment.objectives == ("metric", "size_bytes")
     assert experiment.budget == Budget(trials=24)
     assert experiment.tracking == Tracking()
-    assert (experiment.sampler, experiment.seed, experiment.workers, experiment.threads) == ("tpe", 0, 1, None)
+    assert (experiment.sampler, experiment.seed, experiment.workers, experiment.threads) == ("tpe", 0, None, None)
 
 
 def test_every_key_is_read() -> None:
@@ -139,7 +139,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("constraints:\n  size_bytes: small", "A constraint is '0.25x' or a mapping of max, min, drop, such as "
          "{max: 60kB}; got 'small' (constraint on 'size_bytes') (digits.yaml line 4)."),
         ("recipe: {prune: {epoch: 3}}", "Unknown setting 'epoch' of stage 'prune'; known are epochs, learning_rate, "
-         "batch_size, schedule, pruning_schedule, begin, end, frequency. Did you mean 'epochs'? (digits.yaml line 3)"),
+         "batch_size, schedule, optimizer, optimizer_arguments, pruning_schedule, begin, end, frequency. "
+         "Did you mean 'epochs'? (digits.yaml line 3)"),
         ("recipe: {prune: {begin: early}}", "`begin` of stage 'prune' must be a number, got 'early' "
          "(digits.yaml line 3)."),
         ("recipe: {prune: 4}", "Stage 'prune' needs a mapping of settings, got 4 (digits.yaml line 3)."),

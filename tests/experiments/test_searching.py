@@ -25,7 +25,7 @@ from paretune.experiments.runs.searching import (
 from paretune.search.events import TrialEnded
 from paretune.spaces.errors import ConfigurationError, DataError, RunError
 from paretune.spaces.recipe import Limit, Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.trial import Trial, TrialState, count_trained
 from tests.experiments import evaluators as scripted
 from tests.fakes import AnalyticEvaluator
 
@@ -67,7 +67,7 @@ def test_a_search_leaves_a_run_that_reads_without_a_worker(experiment: Experimen
     with open_run(folder) as run:
         trials = run.trials()
         front = run.front()
-        assert sum(trial.was_trained for trial in trials) == 8
+        assert count_trained(trials) == 8
         assert front.points
         assert front.knee is not None
         assert run.facts.description == AnalyticEvaluator().describe()
@@ -115,14 +115,14 @@ def test_a_finished_search_has_nothing_left_to_do_until_something_changes(
 def test_a_raised_budget_goes_on_where_the_search_stopped(experiment: Experiment, folder: RunFolder) -> None:
     before = search(experiment, folder)
     after = search(with_overrides(experiment, trials=11), folder)
-    assert sum(trial.was_trained for trial in after) == 3
+    assert count_trained(after) == 3
     assert not {trial.candidate.digest for trial in after} & {trial.candidate.digest for trial in before}
 
 
 def test_a_stopped_search_goes_on_and_is_not_finished(experiment: Experiment, folder: RunFolder) -> None:
     search(experiment, folder, stop_requested=lambda: True)
     assert finished_run(experiment, folder) is None
-    assert sum(trial.was_trained for trial in search(experiment, folder)) == 8
+    assert count_trained(search(experiment, folder)) == 8
 
 
 def test_a_changed_experiment_is_refused_with_the_difference(experiment: Experiment, folder: RunFolder) -> None:
@@ -243,7 +243,7 @@ def test_a_killed_search_goes_on_and_repeats_nothing(experiment: Experiment, fol
     assert [replace(trial, test_values={}) for trial in trials[: len(before)]] == before
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
     assert len({trial.candidate.digest for trial in trials}) == len(trials)
-    assert sum(trial.was_trained for trial in trials) == 8
+    assert count_trained(trials) == 8
     assert front.points
 
 

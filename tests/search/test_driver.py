@@ -15,7 +15,7 @@ from paretune.search.references import reference_policies
 from paretune.spaces.errors import RunError
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.recipe import Rung
-from paretune.spaces.trial import Budget, TrialState
+from paretune.spaces.trial import Budget, TrialState, count_trained
 from tests.fakes import AnalyticEvaluator, ImmediateService, MemoryLedger, ThreadedService, layer_specs, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem, at_least, at_most, own, search, stop_after
 
@@ -37,7 +37,7 @@ def test_the_references_come_first_and_then_what_the_sampler_proposes() -> None:
 def test_trials_count_once_they_have_trained() -> None:
     outcome, ledger, _ = search(a_problem(budget=Budget(trials=8)))
     assert outcome.reason == "8 trials"
-    assert sum(trial.was_trained for trial in own(ledger)) == 8
+    assert count_trained(own(ledger)) == 8
     # uniform int8 is among the references, and trains nothing
     assert len(own(ledger)) > 8
 
@@ -133,7 +133,7 @@ def test_several_workers_are_kept_busy_and_never_overloaded() -> None:
     outcome, ledger, _ = search(a_problem(budget=Budget(trials=12)), service=service)
     assert outcome.reason == "12 trials"
     assert service.most_running == 3
-    assert sum(trial.was_trained for trial in own(ledger)) == 12
+    assert count_trained(own(ledger)) == 12
     assert {trial.state for trial in ledger.trials()} == {TrialState.COMPLETE}
 
 

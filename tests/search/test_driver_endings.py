@@ -16,7 +16,7 @@ from paretune.spaces.errors import Infeasible, LimitReached, MeasurementFailed, 
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Quantization
 from paretune.spaces.recipe import Candidate, Limit, Rung
-from paretune.spaces.trial import Budget, TrialState
+from paretune.spaces.trial import Budget, TrialState, count_trained
 from tests.fakes import (
     STEPS_PER_STAGE,
     AnalyticEvaluator,
@@ -62,7 +62,7 @@ def test_no_budget_is_ever_exceeded_over_all_resumptions(
         outcome, ledger, _ = search(problem, ledger=ledger.reopened(), service=service, **options)
     assert not outcome.interrupted
     complete = [trial for trial in own(ledger) if trial.measurement is not None]
-    assert trials is None or sum(trial.was_trained for trial in complete) <= trials
+    assert trials is None or count_trained(complete) <= trials
     assert steps is None or sum(trial.measurement.training_steps for trial in complete) <= steps
     assert minutes is None or ledger.seconds_searched() <= 60 * minutes + 1e-6
     assert TrialState.RUNNING not in states(ledger)

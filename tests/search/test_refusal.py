@@ -7,7 +7,7 @@ from paretune.search.refusal import ESTIMATED, FIRST_MARGIN, SizeGate, in_bytes,
 from paretune.spaces.errors import MeasurementFailed, Unsatisfiable
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.recipe import Limit, Rung
-from paretune.spaces.trial import Budget, Trial, TrialState
+from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import AnalyticEvaluator, ImmediateService, raising, with_baseline
 from tests.search.problems import a_problem, at_least, at_most, own, search, stop_after
 
@@ -24,7 +24,7 @@ def test_a_policy_whose_file_would_be_too_large_is_refused_and_never_trained() -
     assert not trained & {trial.candidate.policy.digest for trial in refused}
     # refusals and the proxies behind them do not count
     assert outcome.reason == "10 trials"
-    assert sum(trial.was_trained for trial in own(ledger)) == 10
+    assert count_trained(own(ledger)) == 10
 
 
 def test_nothing_is_estimated_where_no_size_is_bounded() -> None:
