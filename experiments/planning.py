@@ -13,6 +13,7 @@ from paretune.experiments.runs.searching import search_problem
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.one_worker import one_worker
 from paretune.experiments.workers.pool import build_keras_evaluator
+from paretune.objectives.settings import MOST_STAGE_BYTES
 from paretune.search.feasibility import bound_of
 from paretune.search.front import values_of
 from paretune.search.satisfiable import check_satisfiable
@@ -44,6 +45,7 @@ class Plan:
         trial_seconds: Median wall seconds of this run's own trained trials; ``None`` before there is one.
         trained_before: How many of those there are.
         disk_bytes: What one trial keeps on the disk.
+        stage_bytes: Most that trained stages, from which later trials start, take on top of that.
         constraints: Each as it is written, with its bound in numbers.
         unsatisfiable: Why no policy can meet the constraints; empty where that could not be shown.
     """
@@ -59,6 +61,7 @@ class Plan:
     trial_seconds: float | None
     trained_before: int
     disk_bytes: int | None
+    stage_bytes: int
     constraints: tuple[Mapping[str, Any], ...]
     unsatisfiable: str
 
@@ -96,6 +99,7 @@ def make_plan(problem: SearchProblem, baseline: Mapping[str, float], trials: Seq
         trial_seconds=median(trained) if trained else None,
         trained_before=len(trained),
         disk_bytes=probes.disk_bytes(),
+        stage_bytes=MOST_STAGE_BYTES,
         constraints=tuple(_bounds(problem, baseline)),
         unsatisfiable=_unsatisfiable(problem, baseline, trials, probes),
     )

@@ -19,6 +19,7 @@ from paretune.objectives.flatbuffer.template import build_template
 from paretune.objectives.keras_door import keras, tf
 from paretune.objectives.loading.dataset import dataset_digest, load_dataset
 from paretune.objectives.loading.functions import function_digest, is_function_reference
+from paretune.objectives.loss_weights import loss_weights
 from paretune.objectives.macs import count_parameters, model_macs
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
@@ -65,6 +66,7 @@ class KerasEvaluator:
             settings.task, settings.metric, self._model, self._data, Path(settings.beside), direction=settings.direction
         )
         self._task.check(self._data)
+        self._loss_weights = loss_weights(self._data.train, self._task.outputs, settings.class_weights)
         self._template = build_template(self._model)
         self._exportable = fresh_copy(self._model, self._weights)
         self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
@@ -78,9 +80,9 @@ class KerasEvaluator:
 
     def _build_pipeline(self) -> tuple[EngineOrReference, Pipeline]:
         data, settings = self._data.train, self._settings
-        training = TrainingData(data.inputs, data.targets, self._task.losses(), data.weights)
+        training = TrainingData(data.inputs, data.targets, self._task.losses(), self._loss_weights)
         runner = EngineOrReference(self._model, training, self._turnstile.working, engine=settings.engine)
-        tree = StageTree(self._description.fingerprint, _folder(settings.stage_folder))
+        tree = StageTree(self._description.fingerprint, _folder(settings.stage_folder), settings.stage_bytes)
         return runner, Pipeline(self._model, self._weights, training.samples, runner, tree)
 
     def describe(self) -> ModelDescription:
@@ -227,6 +229,8 @@ class KerasEvaluator:
             "engine": self._settings.engine,
             **self._settings.versions(),
         }
+        if self._settings.class_weights is not None:
+            fingerprint["class_weights"] = str(self._settings.class_weights)
         metric = self._settings.metric
         if metric is not None and is_function_reference(metric):
             fingerprint["metric"] = function_digest(metric, beside)

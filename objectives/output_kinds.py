@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.rows import Rows, blocks
 from paretune.spaces.errors import DataError
 
 #: Layers that pass on what the activation before them gave.
@@ -55,7 +56,7 @@ class OutputTask:
     def _labels_or_truth_values(self, yes: NDArray[np.bool_]) -> NDArray[Any]:
         return yes.astype(np.int32) if self.shape[-1:] == (1,) else yes
 
-    def check(self, where: str, targets: NDArray[Any]) -> None:
+    def check(self, where: str, targets: Rows) -> None:
         """Check one split's targets.
 
         Raises:
@@ -71,22 +72,24 @@ class OutputTask:
         if self.kind == "classification":
             self._check_labels(where, targets)
 
-    def _check_labels(self, where: str, targets: NDArray[Any]) -> None:
+    def _check_labels(self, where: str, targets: Rows) -> None:
         units = self.shape[-1] or 0
         highest = units - 1 if self.coding == "labels" else 1
-        wrong = (targets < 0) | (targets > highest)
-        if self.coding != "one_hot":  # soft labels are fine for cross-entropy, as a distribution
-            wrong |= targets != np.rint(targets)
-        if not wrong.any():
-            return
-        place = tuple(np.argwhere(wrong)[0])
-        wanted = f"0..{highest} for {units} outputs" if self.coding == "labels" else "0 or 1"
-        counts_from_one = self.coding == "labels" and targets.min() == 1 and targets.max() == units
-        hint = " They seem to count from 1: subtract 1." if counts_from_one else ""
-        raise DataError(f"labels must be {wanted}, got {targets[place]:g} ({where}, row {place[0]}).{hint}")
+        for first, block in blocks(targets):
+            wrong = (block < 0) | (block > highest)
+            if self.coding != "one_hot":  # soft labels are fine for cross-entropy, as a distribution
+                wrong |= block != np.rint(block)
+            if wrong.any():
+                place = tuple(np.argwhere(wrong)[0])
+                wanted = f"0..{highest} for {units} outputs" if self.coding == "labels" else "0 or 1"
+                counts_from_one = self.coding == "labels" and _range(targets) == (1, units)
+                hint = " They seem to count from 1: subtract 1." if counts_from_one else ""
+                raise DataError(
+                    f"labels must be {wanted}, got {block[place]:g} ({where}, row {first + place[0]}).{hint}"
+                )
 
 
-def output_task(name: str, tensor: Any, targets: NDArray[Any], kind: str | None) -> OutputTask:
+def output_task(name: str, tensor: Any, targets: Rows, kind: str | None) -> OutputTask:
     """Tell what an output predicts.
 
     Without ``kind`` it is classification when the output ends in softmax, when it ends in sigmoid and the targets are 0
@@ -132,29 +135,35 @@ def last_activation(tensor: Any) -> str:
     return str(name)
 
 
-def _likely_kind(activation: str, shape: tuple[int | None, ...], targets: NDArray[Any]) -> str:
+def _likely_kind(activation: str, shape: tuple[int | None, ...], targets: Rows) -> str:
     if activation == "softmax":
         return "classification"
-    is_yes_no = bool(np.isin(targets, (0, 1)).all())
+    is_yes_no = all(np.isin(block, (0, 1)).all() for _, block in blocks(targets))
     if activation == "sigmoid":
         return "classification" if is_yes_no else "regression"
-    if targets.ndim == len(shape) + 1:
+    if len(targets.shape) == len(shape) + 1:
         is_whole = np.issubdtype(targets.dtype, np.integer)
         is_one_hot = shape[-1:] != (1,) and _sums_to_one(targets)
         return "classification" if is_yes_no and (is_whole or is_one_hot) else "regression"
     return "classification"
 
 
-def _coding(shape: tuple[int | None, ...], targets: NDArray[Any]) -> str:
+def _coding(shape: tuple[int | None, ...], targets: Rows) -> str:
     if shape[-1:] == (1,):
         return "yes_no"
-    if targets.ndim != len(shape) + 1:
+    if len(targets.shape) != len(shape) + 1:
         return "labels"
     return "one_hot" if _sums_to_one(targets) else "yes_no"
 
 
-def _sums_to_one(targets: NDArray[Any]) -> bool:
-    return bool(np.allclose(targets.sum(axis=-1), 1, atol=1e-3))
+def _sums_to_one(targets: Rows) -> bool:
+    return all(np.allclose(block.sum(axis=-1), 1, atol=1e-3) for _, block in blocks(targets))
+
+
+def _range(targets: Rows) -> tuple[float, float]:
+    """Return the least and the greatest value."""
+    ranges = [(float(block.min()), float(block.max())) for _, block in blocks(targets)]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def _fits(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:

@@ -3,6 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+#: Class weights by how often each class occurs.
+BALANCED = "balanced"
+
+#: Room for trained stages in the folder of a run.
+MOST_STAGE_BYTES = 2**30
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatorSettings:
@@ -10,16 +16,18 @@ class EvaluatorSettings:
 
     Attributes:
         model: ``module:function``, a ``.keras`` or ``.h5`` file, or a SavedModel folder.
-        data: ``module:function``, a ``.npz`` file, an image folder, or ``keras:NAME``.
+        data: ``module:function``, a ``.npz`` file, a folder of ``.npy`` files or of images, or ``keras:NAME``.
         beside: Absolute folder that relative references are resolved in: the experiment file's.
         task: ``classification``, ``regression``, or ``None`` to tell it from the model and the labels.
         metric: Name of a metric, or ``module:function``; ``None`` for the task's default.
         direction: ``maximize`` or ``minimize``, for a metric of the user's own; ``None`` otherwise.
+        class_weights: ``balanced``, or the factor of the training loss by label; ``None`` weighs classes alike.
         seed: Seeds the split of the data.
         threads: Threads of one worker, for training and for inference.
         trust_model: Whether code inside the model file may run.
         cache_folder: Where prepared models are kept, absolute; ``None`` keeps nothing.
         stage_folder: Where trained stages are kept, absolute; ``None`` keeps nothing.
+        stage_bytes: Room for trained stages; the least recently used go first.
         turnstile_folder: Where the processes that share this machine meet, absolute; ``None`` when there is one.
         engine: ``compiled``, or ``reference`` to train with tfmot's own flow.
     """
@@ -30,11 +38,13 @@ class EvaluatorSettings:
     task: str | None = None
     metric: str | None = None
     direction: str | None = None
+    class_weights: Mapping[int, float] | str | None = None
     seed: int = 0
     threads: int = 1
     trust_model: bool = False
     cache_folder: str | None = None
     stage_folder: str | None = None
+    stage_bytes: int = MOST_STAGE_BYTES
     turnstile_folder: str | None = None
     engine: str = "compiled"
 

@@ -14,6 +14,7 @@ from paretune.objectives.loading.dataset import Dataset
 from paretune.objectives.loading.functions import is_function_reference, resolve_function
 from paretune.objectives.loading.signature import signature_of
 from paretune.objectives.output_kinds import OutputTask, output_task
+from paretune.objectives.rows import Rows
 from paretune.objectives.scores import SCORES, Score
 from paretune.spaces.errors import ConfigurationError, MeasurementFailed
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
@@ -36,11 +37,12 @@ class Task:
     outputs: tuple[OutputTask, ...]
     _metric: Callable[[Sequence[NDArray[Any]], Sequence[NDArray[Any]]], Any]
 
-    def score(self, targets: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> float:
-        """Return the metric of a model's outputs.
+    def score(self, targets: Sequence[Rows], outputs: Sequence[NDArray[Any]]) -> float:
+        """Return the metric of a model's outputs; all rows count alike.
 
         Args:
-            targets: One array per output, as in :class:`~paretune.objectives.loading.dataset.Samples`.
+            targets: Rows for each output, as in :class:`~paretune.objectives.loading.dataset.Samples`; they are read
+                whole, like the outputs.
             outputs: What the model gave for the same rows, in the same order.
 
         Raises:
@@ -49,7 +51,7 @@ class Task:
         for task, output in zip(self.outputs, outputs, strict=True):
             if not np.isfinite(output).all():
                 raise MeasurementFailed(f"Output '{task.name}' must be finite numbers, got NaN or infinity.")
-        value = self._metric(targets, outputs)
+        value = self._metric([rows[:] for rows in targets], outputs)
         try:
             number = float(value)
         except (TypeError, ValueError):

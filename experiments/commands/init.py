@@ -9,7 +9,7 @@ from paretune.experiments.commands.options import say
 
 @click.command("init")
 @click.argument("model")
-@click.option("--data", required=True, help="A .npz file, module:function, image folder, or keras:NAME.")
+@click.option("--data", required=True, help="A .npz file, folder of .npy or images, module:function, or keras:NAME.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("experiment.yaml"), show_default=True)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def command(model: str, data: str, output: Path, force: bool) -> None:

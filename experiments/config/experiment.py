@@ -4,8 +4,8 @@ Every key but ``model`` and ``data`` can be left out::
 
     name: digits                      # default: the file's name; the run lives in runs/NAME
     model: my_model:build             # module:function beside this file or installed, .keras, .h5, SavedModel folder
-    data: digits.npz                  # module:function, .npz file, image folder, or keras:mnist
-    task: {kind: classification, metric: accuracy, direction: maximize}
+    data: digits.npz                  # module:function, .npz file, folder of .npy files or images, or keras:mnist
+    task: {kind: classification, metric: accuracy, direction: maximize, class_weights: balanced}   # or {0: 1, 1: 5}
     space:
       sparsity: [0, 0.5, 0.8]         # or {from: 0, to: 0.9, step: 0.1}
       clusters: [none, 32, 16, 8]
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.experiments.config.problems import Problems
-from paretune.experiments.config.sections import all_constraints, space_settings, whole_recipe
+from paretune.experiments.config.sections import all_constraints, class_weights, space_settings, whole_recipe
 from paretune.experiments.config.yaml_reader import YamlDocument, parse_yaml, read_yaml
 from paretune.experiments.cpus import own_cpus
 from paretune.objectives.settings import EvaluatorSettings
@@ -78,6 +78,7 @@ class Experiment:
         task: ``classification``, ``regression`` or ``None`` to tell it from the model.
         metric: Name or ``module:function`` of the task's metric; ``None`` for the default.
         direction: Which way a metric of the user's own is better.
+        class_weights: ``balanced``, or factors of the training loss by label; ``None`` weighs classes alike.
         space: Choices of the knobs.
         objectives: Names; ``metric`` stands for the task's metric.
         constraints: Bounds on objectives, under the same names.
@@ -102,6 +103,7 @@ class Experiment:
     task: str | None = None
     metric: str | None = None
     direction: str | None = None
+    class_weights: Mapping[int, float] | str | None = None
     space: SpaceSettings = field(default_factory=SpaceSettings)
     objectives: tuple[str, ...] = (METRIC, "size_bytes")
     constraints: tuple[Constraint, ...] = ()
@@ -144,6 +146,7 @@ class Experiment:
             task=self.task,
             metric=self.metric,
             direction=self.direction,
+            class_weights=self.class_weights,
             seed=self.seed,
             threads=threads,
             trust_model=trust_model,
@@ -243,6 +246,7 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
         task=section.task.kind,
         metric=section.task.metric,
         direction=section.task.direction,
+        class_weights=class_weights(section.task.class_weights, problems),
         space=space_settings(section.space, problems),
         objectives=tuple(section.objectives),
         constraints=all_constraints(section.constraints, problems),

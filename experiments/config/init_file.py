@@ -66,10 +66,11 @@ _TEMPLATE = """\
 name: {name}                  # the run is kept in runs/NAME
 model: {model}
 # The data: arrays x_train y_train x_val y_val x_test y_test; without val or test they are split off.
+# w_train weighs the training rows; a folder of .npy files of these names may be larger than memory.
 data: {data}
 
 # Told from the model and the labels when left out.
-# task: {{kind: classification, metric: accuracy}}
+# task: {{kind: classification, metric: accuracy}}   # also class_weights: balanced, or {{0: 1, 1: 5}}
 
 # What may be decided about each layer. Choices that a layer does not support are left out for it.
 space:

@@ -33,6 +33,7 @@ class TaskSection(Section):
     kind: Literal["classification", "regression"] | None = None
     metric: str | None = None
     direction: Literal["maximize", "minimize"] | None = None
+    class_weights: Any = None
 
 
 class KnobsSection(Section):

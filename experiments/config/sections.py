@@ -3,11 +3,13 @@
 Each function adds what is impossible to the problems, with its place, and goes on.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.yaml_reader import Place
+from paretune.objectives.settings import BALANCED
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Constraint, read_constraints
 from paretune.spaces.policy import KNOBS, LayerPolicy, read_knob
@@ -83,6 +85,29 @@ def _range(knob: str, document: Mapping[str, Any]) -> list[float]:
         )
     count = int((last - first) / step + 1e-9)
     return [round(first + index * step, 9) for index in range(count + 1)]
+
+
+def class_weights(document: Any, problems: Problems) -> Mapping[int, float] | str | None:
+    """Read the factors of the training loss by label, in ascending order of the labels."""
+    if document is None:
+        return None
+    if document == BALANCED:
+        return BALANCED
+    place: Place = ("task", "class_weights")
+    if not isinstance(document, dict) or not document:
+        shown = "an empty mapping" if document == {} else repr(document)
+        problems.add(place, f"`class_weights` must be {BALANCED}, or factors by label as {{0: 1, 1: 5}}, got {shown}.")
+        return None
+    factors: dict[int, float] = {}
+    for label, factor in document.items():
+        is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not label.isdecimal():
+            problems.add((*place, label), f"`class_weights` must name labels 0, 1, 2, ..., got {label!r}.")
+        elif not is_number or not 0 <= factor < math.inf:
+            problems.add((*place, label), f"`class_weights` of label {label} must be at least 0, got {factor!r}.")
+        else:
+            factors[int(label)] = float(factor)
+    return dict(sorted(factors.items()))
 
 
 def all_constraints(document: Mapping[str, Any], problems: Problems) -> tuple[Constraint, ...]:

@@ -85,7 +85,7 @@ def digest_without_loading(experiment: Experiment, versions: Mapping[str, str]) 
         "objectives": list(experiment.objectives),
         "constraints": [str(constraint) for constraint in experiment.constraints],
         "recipe": experiment.recipe.to_document(),
-        "task": [experiment.task, experiment.metric, experiment.direction],
+        "task": [experiment.task, experiment.metric, experiment.direction, str(experiment.class_weights)],
         "numbers": [experiment.seed, experiment.threads],
         "references": [experiment.model, experiment.data],
         "beside": str(beside),

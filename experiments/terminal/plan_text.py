@@ -17,7 +17,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("sizes in reach", _sizes_text(plan, baseline)),
         ("training", _training_text(plan)),
         ("cost of a trial", _cost_text(plan)),
-        ("disk", "unknown" if plan.disk_bytes is None else f"{bytes_text(plan.disk_bytes)} for each trained trial"),
+        ("disk", _disk_text(plan)),
     ]
     for bound in plan.constraints:
         value = value_text(bound["objective"], bound["bound"])
@@ -33,6 +33,11 @@ def _sizes_text(plan: Plan, baseline: float) -> str:
     smallest = f"about {bytes_text(plan.smallest_bytes)} ({baseline / plan.smallest_bytes:.1f}x smaller)"
     largest = "" if plan.largest_bytes is None else f" to {bytes_text(plan.largest_bytes)}"
     return f"{smallest}{largest}, deflated, measured untrained; baseline {bytes_text(baseline)}"
+
+
+def _disk_text(plan: Plan) -> str:
+    each = "unknown" if plan.disk_bytes is None else f"{bytes_text(plan.disk_bytes)} for each trial"
+    return f"{each}; trained stages that later trials start from, up to {bytes_text(plan.stage_bytes)}"
 
 
 def _training_text(plan: Plan) -> str:

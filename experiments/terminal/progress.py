@@ -34,6 +34,7 @@ class SearchProgress:
         self._running: dict[int, float] = {}
         self._first_tick: Ticked | None = None
         self._last_tick: Ticked | None = None
+        self._said_fallback = False
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -70,9 +71,17 @@ class SearchProgress:
         elif isinstance(event, TrialEnded):
             self._running.pop(event.trial.number, None)
             self._front = event.front
+            self._say_fallback(event.trial)
             # On a terminal, what went well shows in the live line.
             if self._live is None or event.trial.state is not TrialState.COMPLETE:
                 self.say(self.trial_line(event.trial))
+
+    def _say_fallback(self, trial: Trial) -> None:
+        """Say once that trials take longer than they should, and why."""
+        reason = trial.measurement.details.get("fallback") if trial.measurement is not None else None
+        if reason and not self._said_fallback:
+            self._said_fallback = True
+            self.say(f"Trials are trained with tfmot's own flow, which is slower: {reason}.")
 
     def say(self, line: str) -> None:
         """Print one line, above the live one."""

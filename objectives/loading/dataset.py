@@ -2,18 +2,20 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.loading.fit_arrays import fit_inputs, fit_targets, require
+from paretune.objectives.loading.array_folder import holds_arrays, raw_from_folder
+from paretune.objectives.loading.fit_arrays import fit_inputs, fit_targets, fit_weights, require
 from paretune.objectives.loading.image_folder import read_image_folder
-from paretune.objectives.loading.raw_data import SPLITS, RawData, raw_from_npz, raw_from_result
+from paretune.objectives.loading.raw_data import SPLITS, WEIGHTS, RawData, raw_from_npz, raw_from_result
 from paretune.objectives.loading.signature import Signature, signature_of
 from paretune.objectives.loading.splits import HELD_OUT_SHARE, classes_of, held_out_rows
+from paretune.objectives.rows import Rows, blocks, select
 from paretune.spaces.errors import DataError, ParetuneError
 
 KERAS_PREFIX = "keras:"
@@ -24,22 +26,23 @@ class Samples:
     """Rows of data as a model takes them.
 
     Attributes:
-        inputs: One array per model input, in Keras order; float32, or int32 where the input takes whole numbers.
-        targets: One array per model output; int32 where they are whole numbers, else float32.
+        inputs: Rows for each model input, in Keras order; float32, or int32 where the input takes whole numbers.
+        targets: Rows for each model output; int32 where they are whole numbers, else float32.
         weights: Factor of each row's loss in training, float32; ``None`` weighs all alike.
     """
 
-    inputs: tuple[NDArray[Any], ...]
-    targets: tuple[NDArray[Any], ...]
+    inputs: tuple[Rows, ...]
+    targets: tuple[Rows, ...]
     weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs[0])
 
     def rows(self, chosen: NDArray[np.int64]) -> "Samples":
-        """Return a copy of the chosen rows."""
+        """Return the chosen rows: a copy of those in memory, a selection of those on disk."""
         weights = None if self.weights is None else self.weights[chosen]
-        return Samples(tuple(x[chosen] for x in self.inputs), tuple(y[chosen] for y in self.targets), weights)
+        inputs, targets = (tuple(select(array, chosen) for array in side) for side in (self.inputs, self.targets))
+        return Samples(inputs, targets, weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,7 +72,7 @@ def load_dataset(reference: str, *, beside: Path, model: Any, seed: int) -> Data
     """Load the data an experiment names and fit it to its model.
 
     Args:
-        reference: ``keras:NAME``, ``module:function``, a ``.npz`` file or an image folder.
+        reference: ``keras:NAME``, ``module:function``, a ``.npz`` file, a folder of ``.npy`` files, or an image folder.
         beside: Folder that relative references are resolved in.
         model: The tf_keras model the data is for.
         seed: Decides which rows are split off where validation or test data is not given.
@@ -88,6 +91,8 @@ def assemble(raw: RawData, signature: Signature, seed: int) -> Dataset:
         DataError: It does not fit.
     """
     parts = {split: _fit(split, x, y, signature) for split, (x, y) in raw.parts.items()}
+    if raw.weights is not None:
+        parts["train"] = replace(parts["train"], weights=fit_weights(WEIGHTS, raw.weights, len(parts["train"])))
     notes = list(raw.notes)
     training = parts["train"]
     missing = [split for split in ("test", "val") if split not in parts]
@@ -105,6 +110,10 @@ def assemble(raw: RawData, signature: Signature, seed: int) -> Dataset:
             f"{len(rows)} of {total} training rows ({HELD_OUT_SHARE:.0%}) were split off as {split} data"
             f"{', in proportion to the classes' if classes is not None else ''} (seed {seed})."
         )
+    require(
+        training.weights is None or bool(training.weights.any()),
+        f"{WEIGHTS} must be above 0 for some row, got 0 for all {len(training)} training rows.",
+    )
     return Dataset(
         train=training, validation=parts["val"], test=parts["test"], class_names=raw.class_names, notes=tuple(notes)
     )
@@ -114,10 +123,12 @@ def dataset_digest(dataset: Dataset) -> str:
     """Return the SHA-256 of all arrays with their shapes and types, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for split, samples in dataset.splits().items():
-        for kind, arrays in (("x", samples.inputs), ("y", samples.targets)):
+        weights = () if samples.weights is None else (samples.weights,)
+        for kind, arrays in (("x", samples.inputs), ("y", samples.targets), ("w", weights)):
             for array in arrays:
                 digest.update(f"{kind}_{split} {array.dtype.str} {array.shape};".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                for _, block in blocks(array):
+                    digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
 
 
@@ -129,7 +140,7 @@ def _read(reference: str, beside: Path, signature: Signature) -> RawData:
         return read_keras_data(reference.removeprefix(KERAS_PREFIX), signature)
     path = beside / reference
     if path.is_dir():
-        return read_image_folder(path, signature)
+        return raw_from_folder(path) if holds_arrays(path) else read_image_folder(path, signature)
     if path.is_file() or path.suffix == ".npz":
         return raw_from_npz(path)
 
@@ -137,7 +148,7 @@ def _read(reference: str, beside: Path, signature: Signature) -> RawData:
 
     if not is_function_reference(reference):
         raise DataError(
-            f"Data must be an existing .npz file or image folder, module:function or keras:NAME; "
+            f"Data must be an existing .npz file, folder of .npy files or images, module:function or keras:NAME; "
             f"got '{reference}', and {path} does not exist."
         )
     function = resolve_function(reference, beside)

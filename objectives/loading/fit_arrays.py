@@ -1,4 +1,7 @@
-"""Fit one split's arrays to a model's inputs and outputs, or say what does not fit."""
+"""Fit one split's arrays to a model's inputs and outputs, or say what does not fit.
+
+Memory maps stay on disk: they are gone through once, block by block, and cast later, row by row.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.loading.signature import Port
+from paretune.objectives.rows import MappedRows, Rows, blocks
 from paretune.spaces.errors import DataError
 from paretune.spaces.suggest import nearest
 
@@ -21,8 +25,8 @@ def require(holds: bool, otherwise: str) -> None:
         raise DataError(otherwise)
 
 
-def fit_inputs(name: str, x: Any, ports: tuple[Port, ...]) -> tuple[NDArray[Any], ...]:
-    """Return one float32 or int32 array per input, in Keras order.
+def fit_inputs(name: str, x: Any, ports: tuple[Port, ...]) -> tuple[Rows, ...]:
+    """Return float32 or int32 rows for each input, in Keras order.
 
     Args:
         name: What the arrays are called in messages, such as ``x_train``.
@@ -37,15 +41,19 @@ def fit_inputs(name: str, x: Any, ports: tuple[Port, ...]) -> tuple[NDArray[Any]
         where = name if len(ports) == 1 else f"{name} '{port.name}'"
         array = _numbers(where, value)
         _check_shape(where, array, port)
-        if port.is_integer:
-            array = _whole_numbers(where, array)
-        _check_indices(where, array, port)
-        arrays.append(_narrowed(where, array, np.int32 if port.is_integer else np.float32))
+        kind = np.dtype(np.int32 if port.is_integer else np.float32)
+        for first, block in blocks(array):
+            _check_finite(where, block, first)
+            if port.is_integer:
+                _check_whole(where, block, first)
+            _check_indices(where, block, first, port)
+            _check_range(where, block, kind)
+        arrays.append(_narrowed(array, kind))
     return tuple(arrays)
 
 
-def fit_targets(name: str, y: Any, ports: tuple[Port, ...]) -> tuple[NDArray[Any], ...]:
-    """Return one int32 or float32 array per output, in Keras order.
+def fit_targets(name: str, y: Any, ports: tuple[Port, ...]) -> tuple[Rows, ...]:
+    """Return int32 or float32 rows for each output, in Keras order.
 
     Targets of shape (rows,) become (rows, 1) for an output of one unit, and labels of shape (rows, 1) become (rows,)
     for an output of several: the shapes Keras losses expect. Whether they suit the task is checked with it.
@@ -62,8 +70,30 @@ def fit_targets(name: str, y: Any, ports: tuple[Port, ...]) -> tuple[NDArray[Any
             array = array[..., None]
         elif port.shape and port.shape[-1] != 1 and array.ndim == len(port.shape) + 1 and array.shape[-1] == 1:
             array = array[..., 0]
-        arrays.append(_narrowed(where, array, np.float32 if array.dtype.kind == "f" else np.int32))
+        kind = np.dtype(np.float32 if array.dtype.kind == "f" else np.int32)
+        for first, block in blocks(array):
+            _check_finite(where, block, first)
+            _check_range(where, block, kind)
+        arrays.append(_narrowed(array, kind))
     return tuple(arrays)
+
+
+def fit_weights(name: str, weights: Any, rows: int) -> NDArray[np.float32]:
+    """Return the factor of each row's loss, float32, shape (rows,).
+
+    Raises:
+        DataError: Wrong shape, not numbers, NaN, infinity, or below 0.
+    """
+    array = _numbers(name, weights)
+    require(
+        array.shape == (rows,), f"{name} must have shape ({rows},), one factor per row of x_train, got {array.shape}."
+    )
+    _check_finite(name, array, 0)
+    _check_range(name, array, np.dtype(np.float32))
+    if (array < 0).any():
+        row = int(np.argmax(array < 0))
+        raise DataError(f"{name} must hold factors of at least 0, got {array[row]:g} (row {row}).")
+    return np.array(array, np.float32)
 
 
 def _one_per_port(name: str, value: Any, ports: tuple[Port, ...], kind: str) -> list[Any]:
@@ -92,16 +122,12 @@ def _is_list_of_arrays(value: list[Any] | tuple[Any, ...], port: Port) -> bool:
 
 def _numbers(where: str, value: Any) -> NDArray[Any]:
     try:
-        array = np.asarray(value)
+        # asarray would make a memory map look like any array
+        array: NDArray[Any] = value if isinstance(value, np.memmap) else np.asarray(value)
     except ValueError:
         raise DataError(f"{where} must be an array of numbers; its rows differ in length.") from None
     if array.dtype.kind not in "buif":
         raise DataError(f"{where} must hold numbers, got {array.dtype.name} values; encode them as numbers first.")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(np.atleast_1d(array)))[0][0])
-        raise DataError(
-            f"{where} must hold finite numbers, got NaN or infinity (row {row}); remove or fill such values."
-        )
     return array
 
 
@@ -137,36 +163,48 @@ def _text(shape: tuple[int | None, ...], *, rows: bool = True) -> str:
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
-def _whole_numbers(where: str, array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype.kind == "f" and (array != np.rint(array)).any():
-        row = int(np.argwhere(array != np.rint(array))[0][0])
+def _check_finite(where: str, block: NDArray[Any], first: int) -> None:
+    if block.dtype.kind == "f" and not np.isfinite(block).all():
+        row = first + int(np.argwhere(~np.isfinite(block))[0][0])
+        raise DataError(
+            f"{where} must hold finite numbers, got NaN or infinity (row {row}); remove or fill such values."
+        )
+
+
+def _check_whole(where: str, block: NDArray[Any], first: int) -> None:
+    if block.dtype.kind == "f" and (block != np.rint(block)).any():
+        row = first + int(np.argwhere(block != np.rint(block))[0][0])
         raise DataError(f"{where} must hold whole numbers, since the model's input takes them (row {row} does not).")
-    return array
 
 
-def _check_indices(where: str, array: NDArray[Any], port: Port) -> None:
-    if port.index_limit is None or array.size == 0:
+def _check_indices(where: str, block: NDArray[Any], first: int, port: Port) -> None:
+    if port.index_limit is None:
         return
-    outside = (array < 0) | (array >= port.index_limit)
+    outside = (block < 0) | (block >= port.index_limit)
     if outside.any():
         place = tuple(np.argwhere(outside)[0])
         raise DataError(
             f"{where} must hold indices 0..{port.index_limit - 1} for the model's Embedding, "
-            f"got {array[place]:g} (row {place[0]})."
+            f"got {block[place]:g} (row {first + place[0]})."
         )
 
 
-def _narrowed(where: str, array: NDArray[Any], kind: Any) -> NDArray[Any]:
-    if array.size and kind is np.int32:
+def _check_range(where: str, block: NDArray[Any], kind: np.dtype[Any]) -> None:
+    if np.can_cast(block.dtype, kind) or block.size == 0:
+        return
+    if kind == np.int32:
         limits = np.iinfo(np.int32)
         require(
-            limits.min <= array.min() and array.max() <= limits.max,
-            f"{where} must hold whole numbers of at most 32 bits, got {array.min()}..{array.max()}.",
+            limits.min <= block.min() and block.max() <= limits.max,
+            f"{where} must hold whole numbers of at most 32 bits, got {block.min()}..{block.max()}.",
         )
+        return
     with np.errstate(over="ignore"):
-        narrowed = np.ascontiguousarray(array, dtype=kind)
-    if kind is np.float32:
-        require(
-            bool(np.isfinite(narrowed).all()), f"{where} holds numbers beyond the range of float32; scale them down."
-        )
-    return narrowed
+        is_finite = np.isfinite(block.astype(kind)).all()
+    require(bool(is_finite), f"{where} holds numbers beyond the range of float32; scale them down.")
+
+
+def _narrowed(array: NDArray[Any], kind: np.dtype[Any]) -> Rows:
+    if isinstance(array, np.memmap):
+        return MappedRows(np.asarray(array), kind)
+    return np.ascontiguousarray(array, dtype=kind)

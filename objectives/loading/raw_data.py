@@ -16,6 +16,9 @@ from paretune.spaces.suggest import nearest
 SPLITS = ("train", "val", "test")
 _ALIASES = {"validation": "val", "valid": "val"}
 
+#: The name that sample weights go by.
+WEIGHTS = "w_train"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawData:
@@ -23,11 +26,13 @@ class RawData:
 
     Attributes:
         parts: ``(x, y)`` by split; ``train`` is always there. Each is an array, or several as a list or by name.
+        weights: Factor of each training row's loss; ``None`` where the source has none.
         class_names: Names of the classes by label, where the source knows them.
         notes: What was done to the data, one sentence each.
     """
 
     parts: Mapping[str, tuple[Any, Any]]
+    weights: Any = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -85,15 +90,17 @@ def raw_from_arrays(arrays: Mapping[str, Any], source: str) -> RawData:
     """Sort named arrays into splits.
 
     Names are ``x_train y_train x_val y_val x_test y_test``, or ``x`` and ``y`` alone. Several inputs or outputs are
-    ``x_train_NAME`` or ``x_train_0``, ``x_train_1``, ... ``class_names`` may name the classes.
+    ``x_train_NAME`` or ``x_train_0``, ``x_train_1``, ... ``w_train`` may give each training row a factor of its loss,
+    and ``class_names`` may name the classes.
 
     Raises:
         DataError: An array is missing or has an unknown name.
     """
     class_names = tuple(str(name) for name in arrays["class_names"]) if "class_names" in arrays else None
-    names = [name for name in arrays if name != "class_names"]
+    weights = arrays.get(WEIGHTS)
+    names = [name for name in arrays if name not in ("class_names", WEIGHTS)]
     if set(names) == {"x", "y"}:
-        return RawData(parts={"train": (arrays["x"], arrays["y"])}, class_names=class_names)
+        return RawData(parts={"train": (arrays["x"], arrays["y"])}, weights=weights, class_names=class_names)
     sides = _sides(arrays, names, source)
     given = [split for split in SPLITS if ("x", split) in sides or ("y", split) in sides]
     for split in dict.fromkeys(("train", *given)):
@@ -104,7 +111,7 @@ def raw_from_arrays(arrays: Mapping[str, Any], source: str) -> RawData:
                     f"{source} lacks {wanted}; it has {', '.join(names) or 'no arrays'}.{nearest(wanted, names)}"
                 )
     parts = {split: (_listed(sides["x", split]), _listed(sides["y", split])) for split in given}
-    return RawData(parts=parts, class_names=class_names)
+    return RawData(parts=parts, weights=weights, class_names=class_names)
 
 
 def _sides(arrays: Mapping[str, Any], names: list[str], source: str) -> dict[tuple[str, str], Any]:
@@ -128,10 +135,12 @@ def _parse(name: str, source: str) -> tuple[str, str, str | None]:
     side, _, rest = str(name).partition("_")
     split, _, part = rest.partition("_")
     split = _ALIASES.get(split, split)
+    if side == "w":
+        raise DataError(f"{source} holds '{name}'; only {WEIGHTS} can be given, since metrics count all rows alike.")
     if side not in ("x", "y") or split not in SPLITS:
         known = [f"{side}_{split}" for split in SPLITS for side in "xy"]
         raise DataError(
-            f"{source} holds '{name}'; arrays must be named {', '.join(known)}, "
+            f"{source} holds '{name}'; arrays must be named {', '.join(known)}, {WEIGHTS}, "
             f"or x_train_INPUT for several inputs.{nearest(str(name), known)}"
         )
     return side, split, part or None

@@ -1,7 +1,11 @@
 """Split rows off the training data where validation or test data is not given."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+
+from paretune.objectives.rows import Rows
 
 #: Share of the rows that each missing split takes.
 HELD_OUT_SHARE = 0.15
@@ -29,9 +33,9 @@ def held_out_rows(count: int, labels: NDArray[np.generic] | None, share: float, 
     return np.sort(order[picks])
 
 
-def classes_of(targets: NDArray[np.generic]) -> NDArray[np.generic] | None:
+def classes_of(targets: Rows) -> NDArray[np.generic] | None:
     """Return the class of each row where targets are integer labels of classes that repeat, else ``None``."""
-    labels = targets.reshape(len(targets), -1)
-    if labels.shape[1] != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if math.prod(targets.shape[1:]) != 1 or not np.issubdtype(targets.dtype, np.integer):
         return None
-    return labels[:, 0] if len(np.unique(labels)) <= len(labels) // 2 else None
+    labels: NDArray[np.generic] = targets[:].reshape(len(targets))
+    return labels if len(np.unique(labels)) <= len(labels) // 2 else None

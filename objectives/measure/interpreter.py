@@ -97,8 +97,8 @@ class TfliteRunner:
         """Return the outputs for every sample, in order of the names.
 
         Args:
-            inputs: Rows for each input, one per sample; those on disk are read batch by batch. Numbers are converted to the
-                input's type, and quantized where that is a quantized integer.
+            inputs: Rows for each input, one per sample; those on disk are read batch by batch. Numbers are converted
+                to the input's type, and quantized where that is a quantized integer.
             batch: Samples to run at once, where the file allows it.
 
         Returns:

@@ -15,7 +15,7 @@ from paretune.objectives.measure.interpreter import allocate, open_interpreter, 
 _WARM_UPS = 3
 _LEAST_PAIRS = 30
 _MOST_PAIRS = 2000
-_SECONDS = 0.8
+_SECONDS = 0.4
 #: What one timing covers at least: a run of a tiny model takes a microsecond, in which the clock's own cost shows.
 _SECONDS_A_TIMING = 2e-4
 _ONES = np.ones(64, np.float32)
@@ -51,7 +51,7 @@ def measure_latency(candidate: bytes, baseline: bytes, *, threads: int) -> Laten
     On a busy machine both slow down together, so the ratio within a pair stays while absolute times drift. Who goes
     first alternates, because the first one finds colder caches. Files that run in microseconds are run several times
     in a row, both equally often. Inputs are the same for both, and random: kernels do not depend on values. Takes about
-    a second, longer only if thirty pairs need it.
+    half a second, longer only if thirty pairs need it.
 
     Raises:
         MeasurementFailed: A file cannot be run.

@@ -16,6 +16,7 @@ import numpy as np
 
 from paretune.objectives.cache_entries import read_entry, write_entry
 from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.settings import MOST_STAGE_BYTES
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.policy import digest_of
 from paretune.spaces.recipe import stage_share
@@ -35,7 +36,7 @@ class StageTree:
 
     root: Mapping[str, Any]
     folder: Path | None = None
-    most_bytes: int = 2**30
+    most_bytes: int = MOST_STAGE_BYTES
 
     def branch(self, tasks: Sequence[StageTask]) -> "Branch":
         """Return the way from the root over the stages of a candidate."""

@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.rows import Rows
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What every stage trains on. Arrays may be memory maps: only the rows of a few steps are read at a time.
+    """What every stage trains on. Rows may lie on disk: only those of a few steps are read at a time.
 
     Attributes:
-        inputs: One array per model input, shape (samples, ...).
-        targets: One array per model output, shape (samples, ...).
+        inputs: Rows for each model input, shape (samples, ...).
+        targets: Rows for each model output, shape (samples, ...).
         losses: One Keras loss per model output.
-        sample_weights: Factor of each sample's loss, shape (samples,); ``None`` weighs all alike.
+        sample_weights: Factor of each sample's loss, shape (samples, ...) such that it multiplies with the losses;
+            ``None`` weighs all alike.
     """
 
-    inputs: tuple[NDArray[Any], ...]
-    targets: tuple[NDArray[Any], ...]
+    inputs: tuple[Rows, ...]
+    targets: tuple[Rows, ...]
     losses: Sequence[Any]
     sample_weights: NDArray[np.float32] | None = None
 
@@ -33,7 +36,7 @@ class TrainingData:
     @property
     def sample_bytes(self) -> int:
         """Bytes of one sample, targets included."""
-        return sum(array[:1].nbytes for array in (*self.inputs, *self.targets)) + 4
+        return sum(int(array[:1].nbytes) for array in (*self.inputs, *self.targets)) + 4
 
 
 def batch_indices(samples: int, batch_size: int, steps: int, seed: int) -> NDArray[np.int64]:

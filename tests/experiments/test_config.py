@@ -90,6 +90,13 @@ tracking: {uri: "http://host", experiment: mine}
     assert experiment.tracking == Tracking(uri="http://host", experiment="mine")
 
 
+def test_class_weights_reach_the_evaluator_in_the_order_of_the_labels() -> None:
+    for text, expected in (("balanced", "balanced"), ("{3: 5, 0: 0.5}", {0: 0.5, 3: 5.0}), ("null", None)):
+        experiment = read(f"task: {{class_weights: {text}}}")
+        assert experiment.class_weights == expected
+        assert str(experiment.settings_for_evaluator(threads=1).class_weights) == str(expected)
+
+
 def test_tracking_can_be_off() -> None:
     assert read("tracking: off").tracking is None
 
@@ -133,6 +140,18 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("space: {groups: [a, b]}", "`space.groups` must be a list, got 'a' (digits.yaml line 3).\n"
          "`space.groups` must be a list, got 'b' (digits.yaml line 3)."),
         ("task: {kind: clustering}", "`task.kind` must be 'classification' or 'regression', got 'clustering' "
+         "(digits.yaml line 3)."),
+        ("task: {class_weights: balance}", "`class_weights` must be balanced, or factors by label as {0: 1, 1: 5}, "
+         "got 'balance' (digits.yaml line 3)."),
+        ("task: {class_weights: {}}", "`class_weights` must be balanced, or factors by label as {0: 1, 1: 5}, got "
+         "an empty mapping (digits.yaml line 3)."),
+        ("task: {class_weights: {cat: 1}}", "`class_weights` must name labels 0, 1, 2, ..., got 'cat' "
+         "(digits.yaml line 3)."),
+        ("task: {class_weights: {-1: 1}}", "`class_weights` must name labels 0, 1, 2, ..., got '-1' "
+         "(digits.yaml line 3)."),
+        ("task:\n  class_weights:\n    0: 1\n    1: -2\n", "`class_weights` of label 1 must be at least 0, got -2 "
+         "(digits.yaml line 6)."),
+        ("task: {class_weights: {0: .nan}}", "`class_weights` of label 0 must be at least 0, got nan "
          "(digits.yaml line 3)."),
         ("objectives: [size_bytes, size_bytes]", "Objective 'size_bytes' is named twice (digits.yaml line 3)."),
         ("objectives: []", "`objectives` must not be empty (digits.yaml line 3)."),

@@ -49,6 +49,10 @@ def test_the_same_run_has_no_differences() -> None:
             {"description": replace(DESCRIPTION, fingerprint={**DESCRIPTION.fingerprint, "numpy": "2.5.0"})},
             ["numpy: 2.4.0 -> 2.5.0"],
         ),
+        (
+            {"description": replace(DESCRIPTION, fingerprint={**DESCRIPTION.fingerprint, "class_weights": "balanced"})},
+            ["class_weights: (nothing) -> balanced"],
+        ),
         ({"seed": 1}, ["seed: 0 -> 1"]),
         ({"threads": 2}, ["threads: 1 -> 2"]),
         (
@@ -113,7 +117,9 @@ def test_without_loading_anything_a_change_of_a_named_file_shows(experiment: Exp
     seen.add(digest_without_loading(experiment, {}))
     seen.add(digest_without_loading(experiment, {"numpy": "3"}))
     seen.add(digest_without_loading(replace(experiment, seed=1), {}))
-    assert len(seen) == 5
+    seen.add(digest_without_loading(replace(experiment, class_weights="balanced"), {}))
+    seen.add(digest_without_loading(replace(experiment, class_weights={0: 1.0, 1: 5.0}), {}))
+    assert len(seen) == 7
 
 
 def test_what_does_not_change_numbers_does_not_show(experiment: Experiment) -> None:

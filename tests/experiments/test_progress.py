@@ -91,3 +91,15 @@ def test_a_trial_that_did_not_get_what_it_asked_for_says_so() -> None:
     trial = replace(TRIALS[3], measurement=replace(measurement, fidelity=unclean))
     assert "not as asked: conv0 lost its zeros" in progress_on(io.StringIO(), terminal=False).trial_line(trial)
     assert trial.state is TrialState.COMPLETE
+
+
+def test_that_trials_are_trained_the_slow_way_is_said_once_with_the_reason() -> None:
+    text = io.StringIO()
+    measurement = TRIALS[3].measurement
+    assert measurement is not None
+    details = {**measurement.details, "fallback": "stage 'prune' cannot be compiled once: ValueError: why"}
+    slow = replace(TRIALS[3], measurement=replace(measurement, details=details))
+    with progress_on(text, terminal=False) as progress:
+        for _ in range(2):
+            progress.hear(TrialEnded(trial=slow, front=FRONT, hypervolume=1.0))
+    assert text.getvalue().count("slower: stage 'prune' cannot be compiled once: ValueError: why.") == 1
