@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.sections import all_constraints, class_weights, space_settings, whole_recipe
 from paretune.experiments.config.yaml_reader import YamlDocument, parse_yaml, read_yaml
-from paretune.experiments.cpus import own_cpus
+from paretune.experiments.machine import own_cpus, workers_that_fit
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Constraint
@@ -86,7 +86,7 @@ class Experiment:
         sampler: ``tpe`` or the class name of an Optuna sampler.
         sampler_arguments: What that class is called with.
         seed: Of the sampler, the data's split and the training.
-        workers: Worker processes; ``None`` for as many as the CPUs have room for.
+        workers: Worker processes; ``None`` for as many as fit this machine.
         threads: Threads of each worker; ``None`` for one, or a fair share of the CPUs among ``workers``.
         trial_minutes: What one trial may take.
         leaves: Policies to try after each trained one that need no further training.
@@ -127,8 +127,8 @@ class Experiment:
         return 1 if self.workers is None else max(1, len(own_cpus()) // self.workers)
 
     def fair_workers(self, threads: int) -> int:
-        """Return how many workers of so many threads to start: as the file says, else what the CPUs have room for."""
-        return self.workers or max(1, len(own_cpus()) // threads)
+        """Return how many workers of so many threads to start: as the file says, else as many as fit this machine."""
+        return self.workers or workers_that_fit(threads)
 
     def settings_for_evaluator(
         self,

@@ -98,8 +98,9 @@ recipe:
 search:
   sampler: tpe                            # or {{name: NSGAIISampler, arguments: {{population_size: 20}}}}
   seed: 0
-  workers: 1                              # processes that train at the same time
-  # threads: 2                            # of each worker; the CPUs are shared out when left out
+  # workers: 2                            # processes that train at the same time; as many as fit when left out
+  # threads: 1                            # of each worker; more for large models, whose steps they speed up
+  leaves: 2                               # other number formats tried for the same trained weights, for free
   trial_minutes: 10                       # a trial that takes longer is given up
 
 # Totals for the run, whichever is spent first; raise them later to go on.

@@ -14,9 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-
-from paretune.experiments.cpus import cpus_of_worker
+from paretune.experiments.machine import cpus_of_worker, machine_bytes
 from paretune.experiments.workers.handle import EvaluatorFactory, WorkerHandle, WorkerStart
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ParetuneError, RunError, WorkerLost
@@ -297,14 +295,4 @@ class _Slot:
 
 
 def _fair_growth_bytes(workers: int) -> int:
-    return max(_SMALLEST_GROWTH_BYTES, _machine_bytes() // 4 // workers)
-
-
-def _machine_bytes() -> int:
-    """Return the memory this process may use: the machine's, or less in a container."""
-    total = int(psutil.virtual_memory().total)
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(limit)) if limit.isdecimal() else total
+    return max(_SMALLEST_GROWTH_BYTES, machine_bytes() // 4 // workers)

@@ -61,11 +61,11 @@ def test_awkward_names_read_back_as_they_are(name: str) -> None:
 def test_what_is_commented_out_works_when_it_is_not() -> None:
     text = experiment_text(model="m:f", data="d:f", name="mine")
     commented = {"# task:", "# layers:", "# groups:", "# pinned:", "# constraints:", "#   metric:", "#   size_bytes:",
-                 "# threads:"}  # fmt: skip
+                 "# workers:", "# threads:"}  # fmt: skip
     for line in commented:
         assert line in text
         text = text.replace(line, line.replace("# ", "", 1) if not line.startswith("#   ") else line[1:])
     experiment = parse_experiment(text, Path("mine.yaml"))
-    assert (experiment.task, experiment.threads) == ("classification", 2)
+    assert (experiment.task, experiment.workers, experiment.threads) == ("classification", 2, 1)
     assert [str(constraint) for constraint in experiment.constraints] == ["metric drop 0.02", "size_bytes 0.25x"]
     assert set(experiment.space.pinned) == {"stem"}
