@@ -70,9 +70,7 @@ class ClusterGraph:
             variable.ref(): own for layer in self._clustered.values() for variable, own in layer.centroids_of()
         }
         return {
-            name: [
-                centroids[each.ref()].apply(each) if each.ref() in centroids else each.read_value() for each in own
-            ]
+            name: [centroids[each.ref()].apply(each) if each.ref() in centroids else each.read_value() for each in own]
             for name, own in self.variables.items()
         }
 

@@ -14,6 +14,7 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.optimizers import build_optimizer, learning_rates
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData, batch_indices
+from paretune.objectives.rows import Rows
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.recipe import StageRecipe
 
@@ -39,7 +40,7 @@ class CompiledStage:
     Args:
         graph: The wrapped model.
         data: What to train on.
-        recipe: Names the optimizer; other recipes need a stage of their own.
+        recipe: Names the optimizer and the batch size; others of these need a stage of their own.
 
     Raises:
         StatefulKernel: The model draws random numbers in a way that cannot be repeated.
@@ -52,13 +53,14 @@ class CompiledStage:
         self._optimizer = build_optimizer(recipe, recipe.learning_rate)
         self._optimizer.build(self._model.trainable_variables)
         self._model.compile(optimizer=self._optimizer, loss=list(data.losses))
-        self._steps = tf.function(self._run_steps, input_signature=self._signature(), autograph=False)
+        signature = self._signature(recipe.batch_size_for(data.samples))
+        self._steps = tf.function(self._run_steps, input_signature=signature, autograph=False)
         traced = self._steps.get_concrete_function()
         _require_repeatable(traced)
         self._read = tf.function(graph.effective, autograph=False)
         self._flat = [variable for own in graph.variables.values() for variable in own]
         self._reset = _resetter(_unique([*traced.graph.variables, *self._optimizer.variables]), self._flat)
-        self._generators = [variable for variable in traced.graph.variables if _is_generator(variable)]
+        self._generators = _generators(traced)
         self._seconds_a_step = 0.0
 
     def run(self, task: StageTask, weights: LayerWeights, meter: Meter, at_work: AtWork) -> LayerWeights:
@@ -95,7 +97,7 @@ class CompiledStage:
         steps = int(_SECONDS_A_RUN / self._seconds_a_step) if self._seconds_a_step else _FIRST_RUN_STEPS
         return max(1, min(steps, _BYTES_A_RUN // (self._data.sample_bytes * batch_size)))
 
-    def _arrays(self) -> Iterator[NDArray[Any]]:
+    def _arrays(self) -> Iterator[Rows]:
         yield from self._data.inputs
         yield from self._data.targets
         if self._data.sample_weights is not None:
@@ -103,10 +105,14 @@ class CompiledStage:
 
     def _batches(self, indices: NDArray[np.int64]) -> list[Any]:
         """Return the rows of every array, shape (steps, batch size, ...)."""
-        return [tf.constant(array[indices.reshape(-1)].reshape(*indices.shape, *array.shape[1:])) for array in self._arrays()]
+        return [
+            tf.constant(array[indices.reshape(-1)].reshape(*indices.shape, *array.shape[1:]))
+            for array in self._arrays()
+        ]
 
-    def _signature(self) -> list[Any]:
-        batches = [tf.TensorSpec((None, None, *array.shape[1:]), array.dtype) for array in self._arrays()]
+    def _signature(self, batch_size: int) -> list[Any]:
+        # of a known batch size, as in tfmot's flow: a division by a known number of elements is rounded otherwise
+        batches = [tf.TensorSpec((None, batch_size, *array.shape[1:]), array.dtype) for array in self._arrays()]
         return [tf.TensorSpec((None,), tf.float32), *batches]
 
     def _run_steps(self, rates: Any, *batches: Any) -> Any:
@@ -160,9 +166,14 @@ def _unique(variables: list[Any]) -> list[Any]:
     return list({variable.ref(): variable for variable in variables}.values())
 
 
-def _is_generator(variable: Any) -> bool:
-    """Whether a variable is the state of a random generator of Keras'."""
-    return variable.dtype == tf.int64 and "StateVar" in variable.name
+def _generators(traced: Any) -> list[Any]:
+    """Return the states of Keras' random generators, in the order in which the graph draws from them.
+
+    ``graph.variables`` comes in another order in every process, so that layers would swap their random numbers.
+    """
+    found = [each for each in traced.graph.variables if each.dtype == tf.int64 and "StateVar" in each.name]
+    captured = {id(handle): place for place, handle in enumerate(traced.captured_inputs)}
+    return sorted(found, key=lambda generator: captured[id(generator.handle)])
 
 
 def _require_repeatable(traced: Any) -> None:

@@ -12,11 +12,13 @@ class StageGraph(Protocol):
 
     Attributes:
         model: The wrapped Keras model.
-        variables: The variables of the original layers' weights, by layer name and in each layer's order.
     """
 
     model: Any
-    variables: Mapping[str, list[Any]]
+
+    @property
+    def variables(self) -> Mapping[str, list[Any]]:
+        """The variables of the original layers' weights, by layer name and in each layer's order."""
 
     def decide(self, task: StageTask, weights: LayerWeights) -> None:
         """Set the variables of the policy for a task that starts from ``weights``; they hold ``weights`` already."""

@@ -4,17 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
-
 from paretune.objectives.keras_door import tf
+
 
 @dataclass(frozen=True, slots=True)
 class Numerics:
     """How a compiled stage computes.
 
     Attributes:
-        nearest: Takes weights and centroids, shape (places,); returns the nearest centroid of every weight, in the shape
-            of the weights. The gradient goes to the centroids.
+        nearest: Takes weights and centroids, shape (places,); returns the nearest centroid of every weight, in the
+            shape of the weights. The gradient goes to the centroids.
         kth_largest: Takes magnitudes, shape (weights,), and k from 1; returns the k-th largest.
     """
 
@@ -44,9 +43,11 @@ def kth_largest_by_sorting(magnitudes: Any, k: Any) -> Any:
     """Sort all magnitudes, as tfmot does."""
     return tf.gather(tf.math.top_k(magnitudes, k=tf.size(magnitudes)).values, k - 1)
 
+
 def kth_largest_by_selection(magnitudes: Any, k: Any) -> Any:
     """Select without sorting: the same number, in linear time."""
     return tf.raw_ops.NthElement(input=magnitudes, n=k - 1, reverse=True)
+
 
 #: What trials run with.
 FAST = Numerics(nearest=nearest_by_search, kth_largest=kth_largest_by_selection)

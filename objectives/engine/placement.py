@@ -79,5 +79,3 @@ def _place(layer: Any, model: Any, registry: Any) -> Place:
 
 def _is_norm(layer: Any) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization)
-
-

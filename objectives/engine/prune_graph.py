@@ -50,9 +50,7 @@ class PruneGraph:
 
     def effective(self) -> dict[str, list[Any]]:
         """Return the weights, masked."""
-        masks = {
-            weight.ref(): mask for layer in self._pruned.values() for weight, mask, _ in layer.pruning_vars
-        }
+        masks = {weight.ref(): mask for layer in self._pruned.values() for weight, mask, _ in layer.pruning_vars}
         return {
             name: [each * masks[each.ref()] if each.ref() in masks else each.read_value() for each in own]
             for name, own in self.variables.items()

@@ -74,13 +74,13 @@ class QuantizeGraph:
             layer.weight_switch.set(name in annotated)
         for name, indices in self._compressed.items():
             decided = task.policy.get(name, LayerPolicy())
-            layer = self._wrapped.get(name)
+            wrapped = self._wrapped.get(name)
             for index, hold in zip(indices, self._holds[name], strict=True):
                 values = weights[name][index]
-                is_inside = layer is not None and name in annotated
+                is_inside = wrapped is not None and name in annotated
                 hold.release()
-                if layer is not None and layer.centroids is not None:
-                    _keep_inside(layer.centroids, decided if is_inside else LayerPolicy(), values)
+                if wrapped is not None and wrapped.centroids is not None:
+                    _keep_inside(wrapped.centroids, decided if is_inside else LayerPolicy(), values)
                 if not is_inside and decided.clusters is not None:
                     hold.hold_clusters(values)
                 elif not is_inside and decided.sparsity > 0:
@@ -98,9 +98,7 @@ class QuantizeGraph:
             layer.kernel.ref(): layer.centroids for layer in self._wrapped.values() if layer.centroids is not None
         }
         return {
-            name: [
-                centroids[each.ref()].apply(each) if each.ref() in centroids else each.read_value() for each in own
-            ]
+            name: [centroids[each.ref()].apply(each) if each.ref() in centroids else each.read_value() for each in own]
             for name, own in self.variables.items()
         }
 

@@ -15,6 +15,7 @@ from paretune.objectives.pipeline.one_shot import with_exact_zeros
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.weights import LayerWeights
+from paretune.spaces.recipe import StageRecipe
 
 #: Places for centroids that every graph has; a policy with more clusters builds a larger one.
 _FEWEST_PLACES = 64
@@ -39,7 +40,7 @@ class CompiledStages:
         self._data = data
         self._numerics = numerics
         self._at_work = at_work
-        self._built: dict[tuple[str, str], CompiledStage] = {}
+        self._built: dict[tuple[str, ...], CompiledStage] = {}
         self._places = _FEWEST_PLACES
 
     def run(self, task: StageTask, weights: LayerWeights, meter: Meter) -> LayerWeights:
@@ -58,11 +59,16 @@ class CompiledStages:
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()
             self._built = {key: stage for key, stage in self._built.items() if key[0] == "prune"}
-        key = (task.stage, repr((task.recipe.optimizer, sorted(task.recipe.optimizer_arguments.items()))))
+        key = (task.stage, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
                 self._built[key] = CompiledStage(self._graph(task.stage), self._data, task.recipe)
         return self._built[key]
+
+    def _traced_for(self, recipe: StageRecipe) -> tuple[str, str]:
+        """Return what of a recipe is part of the graph."""
+        arguments = sorted(recipe.optimizer_arguments.items())
+        return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples))
 
     def _graph(self, stage: str) -> StageGraph:
         if stage == "prune":

@@ -54,6 +54,7 @@ class MaskThrough:
         self._takes_mask = "mask" in inspect.signature(self.layer.call).parameters
 
     def build(self, input_shape: Any) -> None:
+        """Build the layer, and remember its weights before the wrapper replaces them."""
         if not self.layer.built:
             self.layer.build(input_shape)
             self.layer.built = True
@@ -61,11 +62,13 @@ class MaskThrough:
         super().build(input_shape)  # type: ignore[misc]  # mixed into a Keras wrapper
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+        """Call the layer, with a mask where it takes one."""
         if self._takes_mask and mask is not None:
             kwargs["mask"] = mask
         return super().call(inputs, training=training, **kwargs)  # type: ignore[misc]  # mixed into a Keras wrapper
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Return the mask that the layer passes on."""
         return self.layer.compute_mask(inputs, mask)
 
 

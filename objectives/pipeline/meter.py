@@ -57,6 +57,4 @@ class Meter:
         for number, loss in enumerate(losses, start=step + 1):
             self.training_steps += 1
             if not math.isfinite(loss):
-                raise Infeasible(
-                    f"the loss became {loss} in stage '{stage}' at step {number}; lower its learning_rate"
-                )
+                raise Infeasible(f"the loss became {loss} in stage '{stage}' at step {number}; lower its learning_rate")

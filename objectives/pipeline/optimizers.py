@@ -38,7 +38,9 @@ def build_optimizer(recipe: StageRecipe, rate: Any) -> Any:
         return kind(learning_rate=rate, **recipe.optimizer_arguments)
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"The optimizer '{recipe.optimizer}' does not take these arguments: {reason}") from error
+        raise ConfigurationError(
+            f"The optimizer '{recipe.optimizer}' does not take these arguments: {reason}"
+        ) from error
 
 
 def rate_schedule(recipe: StageRecipe, steps: int) -> Any:

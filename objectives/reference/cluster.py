@@ -14,7 +14,6 @@ from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 
 
-
 def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
     """Train with tfmot's clustering, per tensor; pruned layers that are not clustered keep their zeros.
 

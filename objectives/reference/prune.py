@@ -24,7 +24,6 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
         Infeasible: The loss became NaN or infinite.
         LimitReached: The meter's limit was spent first.
     """
-
     policy = task.policy
     ramp = ramp_of(task)
 

@@ -97,7 +97,8 @@ class _PolicyRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
 
 
 def _weight_quantizer(layer: Any, decided: LayerPolicy) -> Any:
-    is_convolution = isinstance(layer, keras.layers.Conv2D)
+    # both are fake-quantized by channel without zeros, and must be with them
+    is_convolution = isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
     if decided.clusters is not None:
         return (_GlobalCentroidsConv if is_convolution else _GlobalCentroids)(decided.sparsity > 0)
     if decided.sparsity > 0:

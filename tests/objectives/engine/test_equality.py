@@ -1,0 +1,169 @@
+"""The compiled stages compute what tfmot computes, to the last bit."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from paretune.objectives.engine.numerics import AS_TFMOT, FAST, nearest_by_distance
+from paretune.objectives.engine.stages import CompiledStages
+from paretune.objectives.reference import quantize_aware
+from paretune.objectives.reference.stages import ReferenceStages
+from paretune.objectives.weights import read_weights
+from paretune.spaces.policy import LayerPolicy
+from tests.objectives.engine.small_models import (
+    QAT,
+    depthwise_cnn,
+    mlp,
+    noise_for,
+    policy,
+    require_same,
+    residual_cnn,
+    run,
+    task,
+)
+
+pytestmark = pytest.mark.tensorflow
+
+MODELS = {"residual_cnn": residual_cnn, "mlp": mlp, "depthwise_cnn": depthwise_cnn}
+
+MIXED = {
+    "residual_cnn": policy(
+        stem=LayerPolicy(sparsity=0.5, clusters=6, quantization=QAT),
+        branch=LayerPolicy(sparsity=0.75, quantization=QAT),
+        head=LayerPolicy(clusters=5, quantization=QAT),
+    ),
+    "mlp": policy(
+        first=LayerPolicy(sparsity=0.5, clusters=5, quantization=QAT),
+        second=LayerPolicy(sparsity=0.4, clusters=8),
+        head=LayerPolicy(sparsity=0.3, quantization=QAT),
+    ),
+    "depthwise_cnn": policy(
+        depthwise=LayerPolicy(sparsity=0.5, quantization=QAT),
+        pointwise=LayerPolicy(clusters=4, quantization=QAT),
+        head=LayerPolicy(sparsity=0.5),
+    ),
+}
+
+
+@cache
+def model_of(name):
+    return MODELS[name]()
+
+
+@cache
+def data_of(name):
+    return noise_for(model_of(name))
+
+
+@cache
+def compiled(name, numerics):
+    return CompiledStages(model_of(name), data_of(name), numerics=numerics)
+
+
+@cache
+def pruned_by_tfmot(case):
+    name, decided, settings = PRUNE_TASKS[case]
+    runner = ReferenceStages(model_of(name), data_of(name))
+    return run(runner, task("prune", decided or MIXED[name], **settings), read_weights(model_of(name)))
+
+
+UNIFORM = LayerPolicy(sparsity=0.6)
+#: Model, policy (``None`` for the mixed one) and settings of a task.
+PRUNE_TASKS = {
+    "a polynomial ramp, cosine rate": (
+        "residual_cnn",
+        None,
+        {"frequency": 1, "end": 0.8, "schedule": "cosine"},
+    ),
+    "a late ramp with rare updates": (
+        "residual_cnn",
+        None,
+        {"steps": 13, "begin": 0.2, "end": 1.0, "frequency": 5, "schedule": "constant"},
+    ),
+    "constant sparsity": (
+        "residual_cnn",
+        policy(stem=UNIFORM, branch=UNIFORM, head=UNIFORM),
+        {"pruning_schedule": "constant", "begin": 0.3, "frequency": 2},
+    ),
+    "an mlp": ("mlp", policy(first=UNIFORM, second=UNIFORM, head=UNIFORM), {"frequency": 2}),
+    "a depthwise convolution": ("depthwise_cnn", None, {"frequency": 1}),
+}
+
+
+@pytest.mark.parametrize("numerics", [AS_TFMOT, FAST], ids=["as_tfmot", "fast"])
+@pytest.mark.parametrize("case", PRUNE_TASKS)
+def test_the_prune_stage_is_bitwise_that_of_tfmot(case, numerics):
+    name, decided, settings = PRUNE_TASKS[case]
+    decided = decided or MIXED[name]
+    trained = run(compiled(name, numerics), task("prune", decided, **settings), read_weights(model_of(name)))
+    require_same(trained, pruned_by_tfmot(case))
+    for layer, each in decided.items():
+        assert np.mean(trained[layer][0] == 0) == pytest.approx(each.sparsity, abs=0.02)
+
+
+def test_sample_weights_act_as_they_do_in_tfmots_flow():
+    model, decided = model_of("mlp"), MIXED["mlp"]
+    data = noise_for(model, sample_weights=True)
+    asked = task("prune", decided, steps=3)
+    weighted = run(CompiledStages(model, data), asked, read_weights(model))
+    require_same(weighted, run(ReferenceStages(model, data), asked, read_weights(model)))
+    plain = run(compiled("mlp", FAST), asked, read_weights(model))
+    assert not np.array_equal(weighted["head"][0], plain["head"][0])
+
+
+@cache
+def pruned(name):
+    return run(compiled(name, AS_TFMOT), task("prune", MIXED[name]), read_weights(model_of(name)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_cluster_stage_is_bitwise_that_of_tfmot(name):
+    asked, start = task("cluster", MIXED[name]), pruned(name)
+    require_same(
+        run(compiled(name, AS_TFMOT), asked, start), run(ReferenceStages(model_of(name), data_of(name)), asked, start)
+    )
+
+
+@pytest.fixture
+def wrapped_by_tfmot(monkeypatch):
+    """Return a list that collects the models that tfmot's flow trains in its last stage."""
+    seen, fit = [], quantize_aware.fit
+
+    def watched(wrapped, *args, **kwargs):
+        seen.append(wrapped)
+        fit(wrapped, *args, **kwargs)
+
+    monkeypatch.setattr(quantize_aware, "fit", watched)
+    return seen
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_quantization_aware_training_is_bitwise_that_of_tfmot(name, wrapped_by_tfmot):
+    """But for layers trained quantized and clustered: tfmot's kernel is that of before the last optimizer step.
+
+    It clusters its original weights into the kernel at the start of each step. The variables it trains are compared.
+    """
+    decided = MIXED[name]
+    start = run(compiled(name, AS_TFMOT), task("cluster", decided), pruned(name))
+    asked = task("quantize", decided)
+    ours = run(compiled(name, AS_TFMOT), asked, start)
+    theirs = dict(run(ReferenceStages(model_of(name), data_of(name)), asked, start))
+    inside = [layer for layer, each in decided.items() if each.clusters is not None and each.quantization is QAT]
+    assert inside
+    for layer in inside:
+        trained = clustered_after_the_last_step(wrapped_by_tfmot[0], layer, start[layer][0])
+        assert not np.array_equal(trained, theirs[layer][0])
+        theirs[layer] = [trained, *theirs[layer][1:]]
+    require_same(ours, theirs)
+
+
+def clustered_after_the_last_step(wrapped, layer, start):
+    """Return the kernel that tfmot's variables stand for, from those that its optimizer trains."""
+    own = {each.name.split("/")[-1].split(":")[0]: each.numpy() for each in wrapped.get_layer(f"quant_{layer}").weights}
+    centroids, weights = own["cluster_centroids_tf"], own["ori_weights_vars_tf"]
+    if not start.all():
+        order = start.reshape(-1)[np.sort(np.unique(start, return_index=True)[1])]
+        centroids = np.where(order == 0, np.float32(0), centroids)
+        weights = weights * (start != 0)
+    return np.asarray(nearest_by_distance(weights, centroids))
