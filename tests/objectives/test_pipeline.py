@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from paretune.objectives.keras_door import keras, tfmot
 from paretune.objectives.engine.stages import CompiledStages
+from paretune.objectives.keras_door import keras, tfmot
 from paretune.objectives.pipeline.annotation import annotated_layers
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.stage_tree import StageTree
