@@ -1,11 +1,9 @@
 """Evaluate candidates of one Keras model: train, export, read the file back, measure it."""
 
-import io
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +31,7 @@ from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.task import build_task
-from paretune.objectives.weights import LayerWeights, read_weights, write_weights
+from paretune.objectives.weights import LayerWeights, pack_weights, read_weights, write_weights
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.measurement import Measurement
@@ -177,7 +175,7 @@ class KerasEvaluator:
         started = time.monotonic()
         with self._turnstile.working():
             values = self.remeasure(exported, Split.VALIDATION)
-            packed = _pack(weights)
+            packed = pack_weights(weights)
         measured = time.monotonic()
         latency = self._latency(exported, policy)
         arrays = [array for layer in weights.values() for array in layer]
@@ -239,15 +237,6 @@ class KerasEvaluator:
 
 def _folder(path: str | None) -> Path | None:
     return None if path is None else Path(path)
-
-
-def _pack(weights: LayerWeights) -> bytes:
-    buffer = io.BytesIO()
-    named: dict[str, Any] = {
-        f"{layer}/{index}": array for layer, arrays in weights.items() for index, array in enumerate(arrays)
-    }
-    np.savez_compressed(buffer, **named)
-    return buffer.getvalue()
 
 
 def build_evaluator(settings: EvaluatorSettings) -> KerasEvaluator:

@@ -27,7 +27,7 @@ def activation_name(layer: Any) -> str:
 def is_relu(layer: Any) -> bool:
     """Whether tfmot takes this layer for a ReLU that belongs to the operator before it.
 
-    Directly behind a layer with weights it then puts fake quantization behind the ReLU only, and leaves the weights out.
+    Behind a layer with weights it then puts fake quantization behind the ReLU only, and leaves the weights out.
     """
     is_activation = isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
     return is_activation or isinstance(layer, keras.layers.ReLU)

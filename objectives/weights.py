@@ -1,5 +1,7 @@
 """The weights of a model by layer, and which of them a policy acts on."""
 
+import io
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,3 +49,27 @@ def write_weights(model: Any, weights: LayerWeights) -> None:
     for layer in model.layers:
         if layer.weights:
             layer.set_weights(weights[layer.name])
+
+
+def pack_weights(weights: LayerWeights) -> bytes:
+    """Return weights as the contents of an ``.npz`` file, its arrays named ``LAYER/INDEX``.
+
+    Deflated as fast as possible: zeros and repeated values shrink all the same.
+    """
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for layer, arrays in weights.items():
+            for index, array in enumerate(arrays):
+                member = io.BytesIO()
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+                archive.writestr(f"{layer}/{index}.npy", member.getvalue())
+    return packed.getvalue()
+
+
+def unpack_weights(packed: bytes) -> LayerWeights:
+    """Return what :func:`pack_weights` packed, in the same order."""
+    weights: dict[str, list[NDArray[np.float32]]] = {}
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        for name in arrays.files:
+            weights.setdefault(name.rpartition("/")[0], []).append(arrays[name])
+    return weights

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from paretune.objectives.keras_door import tf
 from paretune.objectives.replay import replay_model
 
 
@@ -61,6 +62,8 @@ class MaskThrough:
         self.wrapped_weights = tuple(self.layer.weights)
         super().build(input_shape)  # type: ignore[misc]  # mixed into a Keras wrapper
 
+    # AutoGraph would rewrite the sources of tfmot and Keras at every call, which decides nothing there
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow is untyped
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
         """Call the layer, with a mask where it takes one."""
         if self._takes_mask and mask is not None:

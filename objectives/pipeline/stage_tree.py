@@ -6,18 +6,15 @@ serves many cluster counts, one clustered stem every number format that needs no
 """
 
 import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from paretune.objectives.cache_entries import read_entry, write_entry
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.settings import MOST_STAGE_BYTES
-from paretune.objectives.weights import LayerWeights
+from paretune.objectives.weights import LayerWeights, pack_weights, unpack_weights
 from paretune.spaces.policy import digest_of
 from paretune.spaces.recipe import stage_share
 
@@ -82,7 +79,7 @@ class Branch:
             if path is not None and contents is not None:
                 with contextlib.suppress(OSError):
                     path.touch()  # used just now
-                return number + 1, _unpack(contents)
+                return number + 1, unpack_weights(contents)
         return 0, None
 
     def keep(self, number: int, weights: LayerWeights) -> None:
@@ -90,24 +87,5 @@ class Branch:
         path = self.tree._path(self.keys[number])
         if path is not None:
             with contextlib.suppress(OSError):
-                write_entry(path, _pack(weights))
+                write_entry(path, pack_weights(weights))
                 self.tree.sweep()
-
-
-def _pack(weights: LayerWeights) -> bytes:
-    buffer = io.BytesIO()
-    named: dict[str, Any] = {
-        f"{place}:{index}:{layer}": array
-        for place, (layer, arrays) in enumerate(weights.items())
-        for index, array in enumerate(arrays)
-    }
-    np.savez(buffer, **named)
-    return buffer.getvalue()
-
-
-def _unpack(contents: bytes) -> LayerWeights:
-    weights: dict[str, list[Any]] = {}
-    with np.load(io.BytesIO(contents), allow_pickle=False) as arrays:
-        for name in arrays.files:
-            weights.setdefault(name.split(":", 2)[2], []).append(arrays[name])
-    return weights
