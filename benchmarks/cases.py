@@ -66,8 +66,15 @@ CASES = {
         steps=(84, 42, 42),
         batch_size=64,
     ),
+    # as long as the ready-made experiment trains
+    "resnet8-demo": Case(
+        model="paretune.objectives.zoo:digits_resnet",
+        data="paretune.objectives.zoo:digits_data",
+        steps=(456, 304, 76),
+        batch_size=64,
+    ),
     "dscnn": Case(model="models:ds_cnn", data="models:keywords_data", steps=(84, 42, 42), batch_size=64),
-    "mobilenetv2": Case(model="models:mobilenet_v2", data="models:textures_data", steps=(12, 8, 8), batch_size=16),
+    "mobilenetv2": Case(model="models:mobilenet_v2", data="models:textures_data", steps=(24, 12, 12), batch_size=32),
 }
 
 

@@ -19,6 +19,7 @@ from trial_report import family_report, flows_report, paired_report, workers_rep
 from trial_runs import call_apart, run_flow
 
 _PAIRED = "resnet8"
+_MODELS = "resnet8,dscnn,mobilenetv2"
 
 
 def main() -> None:
@@ -31,8 +32,9 @@ def main() -> None:
             print(paired_report(compare_accuracy(_PAIRED, scratch, pairs=asked.paired)), flush=True)
         elif asked.workers:
             print(workers_report(compare_workers(_PAIRED, scratch, trials=asked.trials)), flush=True)
-            families = call_apart(run_families, _PAIRED, scratch, asked.families, threads=1)
-            print(family_report(families), flush=True)
+            for name in (_PAIRED, f"{_PAIRED}-demo"):
+                families = call_apart(run_families, name, scratch, asked.families, threads=1)
+                print(family_report(name, CASES[name], families), flush=True)
         else:
             for name in asked.models.split(","):
                 print(_compare_flows(name, scratch, asked), flush=True)
@@ -57,7 +59,7 @@ def _compare_flows(name: str, scratch: Path, asked: argparse.Namespace) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a trial costs, with the compiled engine and without.")
-    parser.add_argument("--models", default=",".join(CASES), help=f"of {', '.join(CASES)}; default all")
+    parser.add_argument("--models", default=_MODELS, help=f"of {', '.join(CASES)}; default {_MODELS}")
     parser.add_argument("--trials", type=int, default=20, help="timed trials of the compiled engine")
     parser.add_argument("--reference-trials", type=int, default=4, help="trials of tfmot's own flow, at least 1")
     parser.add_argument("--memory-trials", type=int, default=50, help="compiled trials over which memory is watched")

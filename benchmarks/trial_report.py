@@ -100,7 +100,7 @@ def workers_report(found: Sequence[Throughput]) -> str:
     )
 
 
-def family_report(found: Sequence[Family]) -> str:
+def family_report(name: str, case: Case, found: Sequence[Family]) -> str:
     """Return what a stem with its leaves takes, relative to the stem."""
     count = len(found[0].leaves)
     stems, leaves = [family.stem for family in found], [leaf for family in found for leaf in family.leaves]
@@ -116,7 +116,8 @@ def family_report(found: Sequence[Family]) -> str:
         ("latency (apart), s", spread((trial.latency_seconds for trial in (*stems, *leaves)), ".2f")),
         (f"stem and {count} leaves / stem", spread(ratios, ".3f")),
     ]
-    return f"\nresnet8: a family of a stem and {count} leaves that differ in number formats alone\n{table(rows)}"
+    title = f"\n{name}, {sum(case.steps)} steps: a family of a stem and {count} leaves of other number formats"
+    return f"{title}\n{table(rows)}"
 
 
 def _columns(difference: Difference) -> tuple[str, str, str]:

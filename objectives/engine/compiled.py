@@ -19,7 +19,7 @@ from paretune.objectives.weights import LayerWeights
 from paretune.spaces.recipe import StageRecipe
 
 #: How long the graph runs between two looks at the limit, and how much data is handed to it at a time.
-_SECONDS_A_RUN = 1.0
+_SECONDS_A_RUN = 0.3
 _BYTES_A_RUN = 64 * 2**20
 _FIRST_RUN_STEPS = 8
 

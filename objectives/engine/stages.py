@@ -28,7 +28,7 @@ class CompiledStages:
         model: The working copy of the user's model, for its architecture; it is only read.
         data: What to train on.
         numerics: How to compute.
-        at_work: Entered around every second or so of training.
+        at_work: Entered around every fraction of a second of training.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from paretune.objectives.measure.interpreter import allocate, open_interpreter, 
 _WARM_UPS = 3
 _LEAST_PAIRS = 30
 _MOST_PAIRS = 2000
-_SECONDS = 0.4
+_SECONDS = 0.3
 #: What one timing covers at least: a run of a tiny model takes a microsecond, in which the clock's own cost shows.
 _SECONDS_A_TIMING = 2e-4
 _ONES = np.ones(64, np.float32)
