@@ -9,9 +9,9 @@ from pathlib import Path
 class Turnstile:
     """A pair of lock files that processes share.
 
-    Whoever works holds the room together with others, for a fraction of a second at a time. Whoever measures closes the gate,
-    so that nobody comes in, waits until the room is empty, and has it alone. The kernel lets go of both when a
-    process ends, however that happens. Inside a block, a block of the same kind does nothing more.
+    Whoever works holds the room together with others, for a fraction of a second at a time. Whoever measures closes
+    the gate, so that nobody comes in, waits until the room is empty, and has it alone. The kernel lets go of both when
+    a process ends, however that happens. Inside a block, a block of the same kind does nothing more.
 
     Args:
         folder: Where the lock files lie; ``None`` for a process that shares the machine with nobody.
