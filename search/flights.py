@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from paretune.search.refusal import ESTIMATED
 from paretune.search.settings import SearchProblem
 from paretune.search.spending import Account, Grant
-from paretune.spaces.errors import LimitReached, MeasurementFailed, RunError, TrialError
+from paretune.spaces.errors import LimitReached, MeasurementFailed, ParetuneError, RunError, TrialError
 from paretune.spaces.evaluator import EvaluationService
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
@@ -134,6 +134,9 @@ class Flights:
                 self._submit(trial, flight.estimated, is_retry=True)
         except TrialError as error:
             self._close(trial, TrialState.FAILED, one_line(error))
+        except ParetuneError as error:
+            self._close(trial, TrialState.INTERRUPTED, one_line(error))
+            raise
         except Exception as error:
             self._close(trial, TrialState.INTERRUPTED, f"a bug: {type(error).__name__}: {one_line(error)}")
             raise

@@ -24,6 +24,21 @@ class Rung(StrEnum):
         return {Rung.PROXY: 0.0, Rung.SHORT: 0.25, Rung.FULL: 1.0}[self]
 
 
+#: Keras' optimizers, in small letters.
+OPTIMIZERS = (
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "ftrl",
+    "lion",
+    "nadam",
+    "rmsprop",
+    "sgd",
+)
+
 #: The stages of the collaborative pipeline, in order.
 STAGES = ("prune", "cluster", "quantize")
 
@@ -37,7 +52,7 @@ class StageRecipe:
         learning_rate: Initial step size of the optimizer, above 0.
         batch_size: Samples per training step, at least 1.
         schedule: Learning rate over the stage: ``constant``, or ``cosine`` (decays to 0).
-        optimizer: Name of a Keras optimizer, in any case: ``adam``, ``sgd``, ``adamw``, ...
+        optimizer: One of :data:`OPTIMIZERS`, in any case.
         optimizer_arguments: What it is called with beside the learning rate, such as ``{momentum: 0.9}``.
     """
 
@@ -65,8 +80,11 @@ class StageRecipe:
             raise ConfigurationError(f"`batch_size` must be a whole number of at least 1, got {self.batch_size!r}.")
         if self.schedule not in ("constant", "cosine"):
             raise ConfigurationError(f"`schedule` must be constant or cosine, got {self.schedule!r}.")
-        if not isinstance(self.optimizer, str) or not self.optimizer:
-            raise ConfigurationError(f"`optimizer` must be the name of a Keras optimizer, got {self.optimizer!r}.")
+        if str(self.optimizer).lower() not in OPTIMIZERS:
+            raise ConfigurationError(
+                f"`optimizer` must be {', '.join(OPTIMIZERS)}, got {self.optimizer!r}."
+                f"{nearest(str(self.optimizer).lower(), OPTIMIZERS)}"
+            )
         arguments = self.optimizer_arguments
         if not isinstance(arguments, Mapping) or "learning_rate" in arguments:
             raise ConfigurationError(

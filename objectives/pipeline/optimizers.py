@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from paretune.objectives.keras_door import keras, tf
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.recipe import StageRecipe
-from paretune.spaces.suggest import nearest
 
 
 def build_optimizer(recipe: StageRecipe, rate: Any) -> Any:
@@ -20,20 +19,9 @@ def build_optimizer(recipe: StageRecipe, rate: Any) -> Any:
         rate: Its learning rate: a number, or a Keras schedule.
 
     Raises:
-        ConfigurationError: Keras has no optimizer of this name, or it does not take these arguments.
+        ConfigurationError: It does not take these arguments.
     """
-    known = {
-        name.lower(): kind
-        for name, kind in vars(keras.optimizers).items()
-        if isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
-    }
-    known.pop("optimizer", None)
-    kind = known.get(recipe.optimizer.lower())
-    if kind is None:
-        raise ConfigurationError(
-            f"Unknown optimizer '{recipe.optimizer}'; known are {', '.join(sorted(known))}."
-            f"{nearest(recipe.optimizer.lower(), known)}"
-        )
+    kind = keras_optimizers()[recipe.optimizer.lower()]
     try:
         return kind(learning_rate=rate, **recipe.optimizer_arguments)
     except (TypeError, ValueError) as error:
@@ -41,6 +29,13 @@ def build_optimizer(recipe: StageRecipe, rate: Any) -> Any:
         raise ConfigurationError(
             f"The optimizer '{recipe.optimizer}' does not take these arguments: {reason}"
         ) from error
+
+
+def keras_optimizers() -> dict[str, Any]:
+    """Return Keras' optimizer classes by name in small letters."""
+    base = keras.optimizers.Optimizer
+    kinds = [kind for kind in vars(keras.optimizers).values() if isinstance(kind, type) and issubclass(kind, base)]
+    return {kind.__name__.lower(): kind for kind in kinds if kind is not base}
 
 
 def rate_schedule(recipe: StageRecipe, steps: int) -> Any:

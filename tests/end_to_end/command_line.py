@@ -193,8 +193,14 @@ class RunFiles:
         return rows
 
     def trained(self) -> list[dict[str, Any]]:
-        """Return the complete trials that were trained."""
-        return [row for row in self.trials() if row["state"] == "complete" and row["training_steps"] > 0]
+        """Return the complete trials that a budget counts: the first of each family that needs training."""
+        families: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in self.trials():
+            decided = json.loads(row["policy"]).values()
+            stem = tuple((each["sparsity"], each["clusters"], each["quantization"] == "int8_qat") for each in decided)
+            if row["state"] == "complete" and any(any(layer) for layer in stem):
+                families.setdefault(stem, row)
+        return list(families.values())
 
     def mlflow_runs(self) -> list[Any]:
         """Return every run in the MLflow store beside the run folder."""

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from paretune.search import driver
 from paretune.search.events import TrialEnded
-from paretune.spaces.errors import Infeasible, LimitReached, MeasurementFailed, RunError, TrialError, WorkerLost
+from paretune.spaces.errors import (
+    ConfigurationError,
+    Infeasible,
+    LimitReached,
+    MeasurementFailed,
+    RunError,
+    TrialError,
+    WorkerLost,
+)
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Quantization
 from paretune.spaces.recipe import Candidate, Limit, Rung
@@ -313,3 +321,11 @@ def test_a_search_told_to_stop_at_once_tries_nothing() -> None:
     outcome, ledger, _ = search(a_problem(), stop_requested=lambda: True)
     assert outcome.interrupted
     assert own(ledger) == []
+
+
+def test_what_the_user_can_mend_is_not_called_a_bug() -> None:
+    ledger = with_baseline(AnalyticEvaluator())
+    wrong = ConfigurationError("The optimizer 'sgd' does not take these arguments.")
+    with pytest.raises(ConfigurationError, match="does not take"):
+        search(a_problem(), ledger=ledger, service=failing({2: wrong}))
+    assert [trial.reason for trial in ledger.trials() if trial.state is TrialState.INTERRUPTED] == [str(wrong)]

@@ -32,6 +32,14 @@ def test_a_recipe_reads_back_equal(recipe: Recipe) -> None:
     assert read_recipe(recipe.to_document()) == recipe
 
 
+def test_an_optimizer_is_named_in_any_case_and_a_misspelt_one_is_told_the_nearest() -> None:
+    assert read_recipe({"prune": {"optimizer": "AdamW"}}).prune.optimizer == "AdamW"
+    with pytest.raises(ConfigurationError, match=r"must be adadelta, .*, got 'adamm'\. Did you mean 'adam'\?"):
+        StageRecipe(optimizer="adamm")
+    with pytest.raises(ConfigurationError, match="without `learning_rate`"):
+        StageRecipe(optimizer_arguments={"learning_rate": 1.0})
+
+
 def test_what_is_not_named_keeps_its_default() -> None:
     recipe = read_recipe({"prune": {"epochs": 1}})
     assert recipe == Recipe(prune=PruneRecipe(epochs=1))

@@ -8,7 +8,9 @@ import pytest
 
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras
+from paretune.objectives.pipeline.optimizers import keras_optimizers
 from paretune.objectives.weights import read_weights
+from paretune.spaces import recipe
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, STAGES, noise_for, policy, require_same, run, run_all, task
@@ -114,8 +116,12 @@ def test_no_optimizer_remembers_the_task_before(optimizer):
     assert not np.array_equal(first["head"][1], start()["head"][1])
 
 
+def test_the_optimizers_that_a_recipe_can_name_are_those_of_keras():
+    assert sorted(keras_optimizers()) == sorted(recipe.OPTIMIZERS)
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_unknown_optimizer_is_refused_in_one_line(stage):
-    with pytest.raises(ConfigurationError, match=r"Unknown optimizer 'adamm'; known are .*adam.*") as refusal:
-        used().prepare(task(stage, ASKED, optimizer="adamm"))
-    assert "\n" not in str(refusal.value)
+def test_arguments_that_an_optimizer_does_not_take_are_refused_in_one_line(stage):
+    with pytest.raises(ConfigurationError, match=r"sgd.* does not take .*momentun") as told:
+        used().prepare(task(stage, ASKED, optimizer="sgd", optimizer_arguments={"momentun": 0.9}))
+    assert "\n" not in str(told.value)
