@@ -22,7 +22,7 @@ SHORT = {
         "prune": {"epochs": 2, "batch_size": 32},
         "cluster": {"epochs": 1, "batch_size": 32},
         "quantize": {"epochs": 1, "batch_size": 32},
-    }
+    },
 }
 #: The ready-made model and data through functions beside the experiment, where a user would change them.
 OWN = {"model": "mine:model", "data": "mine:data"}
