@@ -11,7 +11,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.clustering_regis
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
-from paretune.objectives.engine.wrapping import MaskThrough, position, wrapped_model
+from paretune.objectives.engine.wrapping import MaskThrough, position, read_variables, wrapped_model
 from paretune.objectives.keras_door import keras
 from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_layer
@@ -69,10 +69,9 @@ class ClusterGraph:
         centroids = {
             variable.ref(): own for layer in self._clustered.values() for variable, own in layer.centroids_of()
         }
-        return {
-            name: [centroids[each.ref()].apply(each) if each.ref() in centroids else each.read_value() for each in own]
-            for name, own in self.variables.items()
-        }
+        return read_variables(
+            self.variables, lambda each: centroids[each.ref()].apply(each) if each.ref() in centroids else each
+        )
 
 
 class _ByVariables:

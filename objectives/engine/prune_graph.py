@@ -8,7 +8,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry imp
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
 from paretune.objectives.engine.numerics import Numerics
-from paretune.objectives.engine.wrapping import MaskThrough, wrapped_model
+from paretune.objectives.engine.wrapping import MaskThrough, read_variables, wrapped_model
 from paretune.objectives.keras_door import tf, tfmot
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.ramps import Ramp, ramp_of
@@ -51,10 +51,7 @@ class PruneGraph:
     def effective(self) -> dict[str, list[Any]]:
         """Return the weights, masked."""
         masks = {weight.ref(): mask for layer in self._pruned.values() for weight, mask, _ in layer.pruning_vars}
-        return {
-            name: [each * masks[each.ref()] if each.ref() in masks else each.read_value() for each in own]
-            for name, own in self.variables.items()
-        }
+        return read_variables(self.variables, lambda each: each * masks[each.ref()] if each.ref() in masks else each)
 
 
 class _Pruned(MaskThrough, PruneLowMagnitude):  # type: ignore[misc]  # tfmot is untyped

@@ -16,7 +16,7 @@ from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
 from paretune.objectives.engine.placement import Place, places_of, switched_on
-from paretune.objectives.engine.wrapping import MaskThrough, position, wrapped_model
+from paretune.objectives.engine.wrapping import MaskThrough, position, read_variables, wrapped_model
 from paretune.objectives.keras_door import keras, tf
 from paretune.objectives.pipeline.annotation import annotated_layers
 from paretune.objectives.pipeline.copies import fresh_layer
@@ -97,10 +97,9 @@ class QuantizeGraph:
         centroids = {
             layer.kernel.ref(): layer.centroids for layer in self._wrapped.values() if layer.centroids is not None
         }
-        return {
-            name: [centroids[each.ref()].apply(each) if each.ref() in centroids else each.read_value() for each in own]
-            for name, own in self.variables.items()
-        }
+        return read_variables(
+            self.variables, lambda each: centroids[each.ref()].apply(each) if each.ref() in centroids else each
+        )
 
 
 def _keep_inside(centroids: Centroids, decided: LayerPolicy, values: Any) -> None:

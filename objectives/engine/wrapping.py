@@ -1,7 +1,7 @@
 """Rebuild a model from wrapped copies of its layers, and find the variables of the originals again."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from paretune.objectives.keras_door import tf
@@ -73,6 +73,11 @@ class MaskThrough:
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Return the mask that the layer passes on."""
         return self.layer.compute_mask(inputs, mask)
+
+
+def read_variables(variables: Mapping[str, list[Any]], use: Callable[[Any], Any]) -> dict[str, list[Any]]:
+    """Return the value of ``use(variable)`` for every variable, by layer; runs in the graph."""
+    return {name: [tf.convert_to_tensor(use(each)) for each in own] for name, own in variables.items()}
 
 
 def position(layer: Any, variable: Any) -> int:
