@@ -14,16 +14,18 @@ from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
 from paretune.objectives.flatbuffer.stored import file_format
 from paretune.objectives.flatbuffer.template import build_template
-from paretune.objectives.keras_door import keras, tf
+from paretune.objectives.keras_door import tf
 from paretune.objectives.loading.dataset import dataset_digest, load_dataset
 from paretune.objectives.loading.functions import function_digest, is_function_reference
 from paretune.objectives.loss_weights import loss_weights
 from paretune.objectives.macs import count_parameters, model_macs
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
+from paretune.objectives.measure.memory import give_back_freed_memory
 from paretune.objectives.measure.sizes import file_sizes
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.pipeline.copies import fresh_copy
+from paretune.objectives.pipeline.recalibration import Recalibration
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
@@ -40,7 +42,6 @@ from paretune.spaces.policy import Policy, Quantization
 from paretune.spaces.recipe import Candidate, Limit, Rung
 
 _CALIBRATION_SAMPLES = 128
-_RECALIBRATION_SAMPLES = 512
 
 
 class KerasEvaluator:
@@ -67,6 +68,7 @@ class KerasEvaluator:
         self._loss_weights = loss_weights(self._data.train, self._task.outputs, settings.class_weights)
         self._template = build_template(self._model)
         self._exportable = fresh_copy(self._model, self._weights)
+        self._recalibrate = Recalibration(self._model, self._data.train.inputs)
         self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
         self._baseline_file = self._template.fill(self._model)
         refused = refused_formats(self._template, self._baseline_file, self._calibration)
@@ -134,15 +136,18 @@ class KerasEvaluator:
             raise Infeasible(f"training ran out of memory; lower batch_size ({reason})") from None
         started = time.monotonic()
         with self._turnstile.working():
-            write_weights(self._exportable, trained.weights)
-            if rung is Rung.PROXY:
-                self._recalibrate_batch_norm()
+            weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
+            write_weights(self._exportable, weights)
             float_file = self._template.fill(self._exportable)
             formats = {name: decided.quantization for name, decided in candidate.policy.items()}
             exported = quantize_file(self._template, float_file, formats, self._calibration)
             fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
         exporting = time.monotonic() - started
-        measurement = self._measure(exported, read_weights(self._exportable), candidate.policy)
+        if rung is Rung.PROXY:
+            measurement = self._measure_proxy(exported, candidate.policy)
+        else:
+            measurement = self._measure(exported, weights, candidate.policy)
+        give_back_freed_memory()
         return replace(
             measurement,
             training_steps=trained.training_steps,
@@ -162,9 +167,10 @@ class KerasEvaluator:
         runner = TfliteRunner(
             model, self._template.input_names, self._template.output_names, threads=self._settings.threads
         )
-        score = self._task.score(samples.targets, runner.predict(samples.inputs))
+        outputs = runner.predict(samples.inputs)
         return {
-            self._task.objective.name: score,
+            self._task.objective.name: self._task.score(samples.targets, outputs),
+            "loss": self._task.loss(samples.targets, outputs),
             **file_sizes(model),
             "macs": float(model_macs(self._model)),
             "parameters": float(count_parameters(self._model)),
@@ -189,6 +195,18 @@ class KerasEvaluator:
             artifacts={"model.tflite": exported, "weights.npz": packed},
         )
 
+    def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
+        """Measure what is only asked for its numbers: nothing is kept, and latency is left out unless it matters."""
+        started = time.monotonic()
+        with self._turnstile.working():
+            values = dict(self.remeasure(exported, Split.VALIDATION))
+        measured = time.monotonic()
+        if self._settings.proxy_latency:
+            values["latency_ratio"] = self._latency(exported, policy).ratio
+        return Measurement(
+            values=values, seconds={"measure": measured - started, "latency": time.monotonic() - measured}
+        )
+
     def _latency(self, exported: bytes, policy: Policy) -> Latency:
         """Measure against the baseline, once for each assignment of number formats.
 
@@ -202,20 +220,6 @@ class KerasEvaluator:
                     exported, self._baseline_file, threads=self._settings.threads
                 )
         return self._latencies[formats]
-
-    def _recalibrate_batch_norm(self) -> None:
-        """Replace moving statistics by those of a batch: pruned weights shift them, and nothing is trained here."""
-        layers = [layer for layer in self._exportable.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        if not layers:
-            return
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.momentum = 0.0
-        keras.utils.set_random_seed(0)
-        batch = [tf.constant(array[:_RECALIBRATION_SAMPLES]) for array in self._data.train.inputs]
-        self._exportable(batch[0] if len(batch) == 1 else batch, training=True)
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
 
     def _fingerprint(self) -> dict[str, str]:
         beside = Path(self._settings.beside)

@@ -29,6 +29,7 @@ class EvaluatorSettings:
         stage_folder: Where trained stages are kept, absolute; ``None`` keeps nothing.
         stage_bytes: Room for trained stages; the least recently used go first.
         turnstile_folder: Where the processes that share this machine meet, absolute; ``None`` when there is one.
+        proxy_latency: Whether candidates that are not trained are measured for latency too.
         engine: ``compiled``, or ``reference`` to train with tfmot's own flow.
     """
 
@@ -46,6 +47,7 @@ class EvaluatorSettings:
     stage_folder: str | None = None
     stage_bytes: int = MOST_STAGE_BYTES
     turnstile_folder: str | None = None
+    proxy_latency: bool = False
     engine: str = "compiled"
 
     def versions(self) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from paretune.objectives.loading.dataset import Dataset
 from paretune.objectives.loading.functions import is_function_reference, resolve_function
 from paretune.objectives.loading.signature import signature_of
 from paretune.objectives.output_kinds import OutputTask, output_task
+from paretune.objectives.prediction_loss import prediction_loss
 from paretune.objectives.rows import Rows
 from paretune.objectives.scores import SCORES, Score
 from paretune.spaces.errors import ConfigurationError, MeasurementFailed
@@ -59,6 +60,10 @@ class Task:
         if not math.isfinite(number):
             raise MeasurementFailed(f"Metric '{self.objective.name}' must be a finite number, got {number}.")
         return number
+
+    def loss(self, targets: Sequence[Rows], outputs: Sequence[NDArray[Any]]) -> float:
+        """Return the mean loss of a model's outputs, as :func:`prediction_loss` defines it; rows as in `score`."""
+        return prediction_loss(self.outputs, [rows[:] for rows in targets], outputs)
 
     def losses(self) -> list[Any]:
         """Return a new Keras loss for each output, in Keras order."""

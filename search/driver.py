@@ -4,23 +4,23 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, wait
+from dataclasses import replace
 
 from paretune.search.events import SearchEvent, SearchOutcome, Ticked, TrialEnded, TrialRefused, TrialStarted
-from paretune.search.families import LEAF, leaves_of
+from paretune.search.families import LEAF
 from paretune.search.flights import Flights
 from paretune.search.front import find_front, hypervolume, reference_point, values_of
-from paretune.search.references import Proposal, reference_policies
+from paretune.search.proposers import build_proposer
+from paretune.search.proxies import ProxyBook
+from paretune.search.references import Proposal
 from paretune.search.refusal import SizeGate, size_bounds
-from paretune.search.sampler import PolicySampler
 from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
 from paretune.search.spending import SECONDS_BETWEEN_WRITES, Account
-from paretune.spaces.errors import RunError, TrialError
+from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import EvaluationService
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Limit, Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: Seconds between two looks at the budget and at whether to stop.
@@ -93,10 +93,11 @@ class _Search:
         self._baseline = values_of(self._trials[0])
         self._reference = reference_point(self._baseline, problem.objectives)
         self._front = find_front(self._trials, problem.objectives, problem.constraints, self._baseline)
-        self._sampler = PolicySampler(problem, self._trials)
+        self._proxies = ProxyBook(problem, service, ledger, self._must_look)
+        self._proposer = build_proposer(problem, self._trials, self._proxies.known)
         self._gate = SizeGate(size_bounds(problem, self._baseline), self._trials)
         self._interrupted = deque(trial for trial in self._trials if trial.state is TrialState.INTERRUPTED)
-        self._references = deque(reference_policies(problem.space))
+        self._references = deque(self._proposer.references)
         self._leaves: deque[Proposal] = deque()
         for trial in self._trials:
             self._expect_leaves(trial)
@@ -148,26 +149,29 @@ class _Search:
                 return
 
     def _try_next(self) -> None:
-        proposal, origin = self._next_proposal()
-        if proposal is None:
+        proposal = self._next_proposal()
+        if proposal is not None:
+            self._try(proposal, proposal.origin or self._problem.sampler.name)
+        elif not self._must_look():
             self._ending = "every policy of the space has been tried"
-        else:
-            self._try(proposal, origin)
 
     def _expect_leaves(self, trial: Trial) -> None:
         """Line up what needs no training after a trial."""
         if self._problem.leaves:
             known = {leaf.policy.digest for leaf in self._leaves}
-            for leaf in leaves_of(trial, self._problem):
-                if not self._sampler.knows(leaf.policy.digest) and leaf.policy.digest not in known:
+            for leaf in self._proposer.leaves(trial):
+                if not self._proposer.knows(leaf.policy.digest) and leaf.policy.digest not in known:
                     self._leaves.append(leaf)
 
-    def _next_proposal(self) -> tuple[Proposal | None, str]:
+    def _next_proposal(self) -> Proposal | None:
         while self._references:
             reference = self._references.popleft()
-            if not self._sampler.knows(reference.policy.digest):
-                return reference, "reference"
-        return self._sampler.ask(), self._problem.sampler.name
+            if not self._proposer.knows(reference.policy.digest):
+                return replace(reference, origin="reference")
+        wanted = self._proxies.missing(self._proposer.wanted())
+        if not self._proxies.measure(wanted):
+            return None
+        return self._proposer.ask()
 
     def _reopen(self, trial: Trial) -> None:
         # Once more, so that the margin is learnt from the same trials as in a run that was not interrupted.
@@ -191,14 +195,14 @@ class _Search:
         trial = self._ledger.refuse(
             candidate=candidate, rung=rung, origin=origin, parameters=proposal.choice, reason=objection
         )
-        self._sampler.tell(trial)
+        self._proposer.tell(trial)
         self._notify(TrialRefused(trial=trial))
         self._refusals_in_a_row += 1
         if self._refusals_in_a_row >= MOST_REFUSALS_IN_A_ROW:
             self._ending = f"{self._refusals_in_a_row} policies in a row were refused, the last: {objection}"
 
     def _launch(self, trial: Trial, estimated: Mapping[str, float] | None) -> None:
-        self._sampler.tell(trial)
+        self._proposer.tell(trial)
         self._notify(TrialStarted(trial=trial))
         self.flights.launch(trial, estimated or {})
 
@@ -206,20 +210,13 @@ class _Search:
         """Return the sizes of a policy before training; ``None`` where none are needed or none can be had."""
         if self._gate.is_open:
             return None
-        limit = Limit(seconds=self._problem.trial_seconds)
-        future = self._service.submit(self._problem.candidate(policy), Rung.PROXY, limit)
-        while not wait([future], timeout=SECONDS_BETWEEN_LOOKS).done:
-            if self._must_look():
-                future.cancel()
-                return None
-        try:
-            values = future.result().values
-        except (TrialError, CancelledError):
+        proxy = self._proxies.get(policy)
+        if proxy is None:
             return None  # the trial itself will tell why
-        return {bound.objective: values[bound.objective] for bound in self._gate.bounds}
+        return {bound.objective: proxy.values[bound.objective] for bound in self._gate.bounds}
 
     def _on_end(self, trial: Trial) -> None:
-        self._sampler.tell(trial)
+        self._proposer.tell(trial)
         self._gate.learn(trial)
         self._expect_leaves(trial)
         problem = self._problem

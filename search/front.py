@@ -208,8 +208,8 @@ def hypervolume(
         return 0.0
     import moocore
 
-    costs = np.array([_volume_row(point, objectives) for point in points])
-    return float(moocore.hypervolume(costs, ref=np.array(_volume_row(reference, objectives))))
+    costs = np.array([volume_row(point, objectives) for point in points])
+    return float(moocore.hypervolume(costs, ref=np.array(volume_row(reference, objectives))))
 
 
 def hypervolume_history(
@@ -292,7 +292,11 @@ def _knee(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | N
     return trials[int(np.lexsort((costs[:, 0], distances))[0])]
 
 
-def _volume_row(values: Mapping[str, float], objectives: Sequence[Objective]) -> list[float]:
+def volume_row(values: Mapping[str, float], objectives: Sequence[Objective]) -> list[float]:
+    """Return the place of ``values`` in the space that hypervolumes are measured in.
+
+    Costs, all minimised: sizes (``log`` objectives) as binary logarithms, everything else in its own unit.
+    """
     row = []
     for objective in objectives:
         cost = objective.cost(values[objective.name])

@@ -17,10 +17,17 @@ _WISHES = (
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A policy that is worth a trial, and the index into the choices of every parameter that gives it."""
+    """A policy that is worth a trial.
+
+    Attributes:
+        choice: The index into the choices of every parameter that gives it.
+        policy: What they give.
+        origin: Which part of a sampler had the idea; empty where it has only one.
+    """
 
     choice: Mapping[str, int]
     policy: Policy
+    origin: str = ""
 
 
 def reference_policies(space: Space) -> tuple[Proposal, ...]:

@@ -14,12 +14,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from paretune.search.families import leaves_of
 from paretune.search.front import values_of
 from paretune.search.optuna_samplers import SequenceQMCSampler, build_sampler, sampler_class
 from paretune.search.optuna_trials import distributions_of, optuna_trial
-from paretune.search.references import Proposal
+from paretune.search.references import Proposal, reference_policies
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Direction
+from paretune.spaces.policy import Policy
 from paretune.spaces.trial import Trial
 
 #: Proposals of policies that are known already, in a row, before one is drawn at random instead.
@@ -72,6 +74,19 @@ class PolicySampler:
     def knows(self, digest: str) -> bool:
         """Return whether a trial has had the policy of this digest."""
         return digest in self._known
+
+    @property
+    def references(self) -> tuple[Proposal, ...]:
+        """The policies that people would try first."""
+        return reference_policies(self._problem.space)
+
+    def wanted(self) -> tuple[Policy, ...]:
+        """Return nothing: Optuna's samplers know of trials only."""
+        return ()
+
+    def leaves(self, trial: Trial) -> tuple[Proposal, ...]:
+        """Return policies that need no training after ``trial``: one number format for as many layers as can be."""
+        return leaves_of(trial, self._problem)
 
     def ask(self) -> Proposal | None:
         """Return a policy that no trial has had, or ``None`` when the space has no other.

@@ -14,13 +14,17 @@ from paretune.spaces.space import Space
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Budget
 
+#: The name of Paretune's own sampler.
+FUNNEL = "funnel"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerSettings:
-    """Which Optuna sampler proposes policies.
+    """Who proposes policies.
 
     Attributes:
-        name: Class name, or a short form of it: ``tpe``, ``nsgaii``, ``random``, ``qmc``, ``grid``, ...
+        name: ``funnel`` for Paretune's own; or one of Optuna's, by class name or a short form of it: ``tpe``,
+            ``nsgaii``, ``random``, ``qmc``, ``grid``, ...
         arguments: Keyword arguments of the class, as plain values; what is left out keeps a good default.
     """
 

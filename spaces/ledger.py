@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.trial import Trial
 
@@ -42,6 +43,12 @@ class Ledger(Protocol):
 
     def record_test(self, number: int, values: Mapping[str, float]) -> None:
         """Add the values measured on the test split to a complete trial."""
+
+    def proxies(self) -> Sequence[Proxy]:
+        """Return what was measured without training, in the order in which it was kept."""
+
+    def keep_proxy(self, proxy: Proxy) -> None:
+        """Add what a policy measures without training."""
 
     def seconds_searched(self) -> float:
         """Return the wall seconds spent searching so far, over all resumptions."""

@@ -23,6 +23,7 @@ class LayerFidelity:
         distinct_scope: ``tensor`` or ``channel``.
         stored_as: The number format found, in the words of :class:`~paretune.spaces.policy.Quantization` (``int8``
             stands for ``int8_qat`` too: the file cannot tell them apart).
+        deflated_bytes: What its stored weights take when they are deflated on their own.
         faults: What does not match, one sentence each; empty when the layer got what was asked.
     """
 
@@ -34,6 +35,7 @@ class LayerFidelity:
     distinct: int
     distinct_scope: str
     stored_as: str
+    deflated_bytes: int = 0
     faults: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
@@ -42,7 +44,16 @@ class LayerFidelity:
         return {"requested": self.requested.to_document(), **document, "faults": list(self.faults)}
 
 
-_LAYER_NUMBERS = ("layer", "weights", "zeros", "rounding_zeros", "distinct", "distinct_scope", "stored_as")
+_LAYER_NUMBERS = (
+    "layer",
+    "weights",
+    "zeros",
+    "rounding_zeros",
+    "distinct",
+    "distinct_scope",
+    "stored_as",
+    "deflated_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ FILE_OBJECTIVES: Mapping[str, Objective] = {
         Objective(name="raw_bytes", direction=Direction.MINIMIZE, unit="bytes", log=True),
         Objective(name="entropy_bytes", direction=Direction.MINIMIZE, unit="bytes, entropy bound", log=True),
         Objective(name="latency_ratio", direction=Direction.MINIMIZE, unit="x baseline", tolerance=0.05),
+        Objective(name="loss", direction=Direction.MINIMIZE),
     )
 }
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
-from paretune.spaces.errors import LimitReached, RunError
+from paretune.search.simulation import ImmediateService, MemoryLedger, VirtualClock
+from paretune.spaces.errors import LimitReached
 from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
+from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
 from paretune.spaces.trial import Trial, TrialState
 
@@ -148,6 +150,7 @@ class AnalyticEvaluator:
             "raw_bytes": round(raw_bytes + _FILE_OVERHEAD_BYTES),
             "entropy_bytes": round(size * 0.95),
             "latency_ratio": seconds / float32_seconds,
+            "loss": loss + 0.002 * jitter,
         }
 
     def _fidelity(self, policy: Policy) -> Fidelity:
@@ -162,6 +165,7 @@ class AnalyticEvaluator:
                     distinct=policy[spec.name].clusters or spec.distinct,
                     distinct_scope="channel",
                     stored_as=str(policy[spec.name].quantization).removesuffix("_qat"),
+                    deflated_bytes=round(spec.weights * _bits_per_weight(policy[spec.name]) / 8),
                     faults=("lost its zeros",) if self.unclean(policy) else (),
                 )
                 for spec in self.layers
@@ -184,63 +188,6 @@ def _bits_per_weight(decided: LayerPolicy) -> float:
     if 0 < kept < 1:
         zero_map = -kept * math.log2(kept) - (1 - kept) * math.log2(1 - kept)
     return zero_map + kept * width * 0.9
-
-
-@dataclass
-class VirtualClock:
-    """A clock that only moves when told to."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@dataclass
-class ImmediateService:
-    """Evaluates within ``submit``, in virtual time; what it was asked for is kept in ``submitted``.
-
-    Attributes:
-        evaluator: Does the work.
-        clock: Moves on by ``seconds_per_trial`` for every trial, and not at all for a proxy.
-        seconds_per_trial: Virtual duration of a trial.
-        before: Called with each candidate before it is evaluated, to script failures: what it raises, the future
-            carries.
-    """
-
-    evaluator: Evaluator
-    clock: VirtualClock = field(default_factory=VirtualClock)
-    seconds_per_trial: float = 0.0
-    before: Callable[[Candidate, Rung], None] = lambda candidate, rung: None
-    workers: int = 1
-    submitted: list[tuple[Candidate, Rung, Limit]] = field(default_factory=list)
-
-    def submit(self, candidate: Candidate, rung: Rung, limit: Limit) -> Future[Measurement]:
-        self.submitted.append((candidate, rung, limit))
-        future: Future[Measurement] = Future()
-        future.set_running_or_notify_cancel()
-        try:
-            self.before(candidate, rung)
-            self._spend(rung, limit)
-            future.set_result(self.evaluator.evaluate(candidate, rung, limit))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    @property
-    def trained(self) -> list[Candidate]:
-        """Every candidate that was evaluated beyond a proxy, in order."""
-        return [candidate for candidate, rung, _ in self.submitted if rung is not Rung.PROXY]
-
-    def _spend(self, rung: Rung, limit: Limit) -> None:
-        seconds = 0.0 if rung is Rung.PROXY else self.seconds_per_trial
-        if limit.seconds is not None and seconds > limit.seconds:
-            self.clock.advance(limit.seconds)
-            raise LimitReached(f"took longer than {limit.seconds:g} s")
-        self.clock.advance(seconds)
 
 
 class ThreadedService:
@@ -304,93 +251,6 @@ class ThreadedService:
             return self._evaluator.evaluate(candidate, rung, limit)
         except Exception as error:
             return error
-
-
-class MemoryLedger:
-    """A ledger in memory.
-
-    Attributes:
-        disk_is_full: Whether :meth:`close_trial` of a trial with artifacts raises ``RunError``.
-    """
-
-    def __init__(self, trials: Sequence[Trial] = (), seconds: float = 0.0) -> None:
-        self._trials = list(trials)
-        self._seconds = seconds
-        self.disk_is_full = False
-
-    def reopened(self) -> "MemoryLedger":
-        """Return the same run as a new process finds it."""
-        return MemoryLedger(
-            [
-                replace(trial, state=TrialState.INTERRUPTED) if trial.state is TrialState.RUNNING else trial
-                for trial in self._trials
-            ],
-            self._seconds,
-        )
-
-    def trials(self) -> Sequence[Trial]:
-        return tuple(self._trials)
-
-    def open_trial(self, *, candidate: Candidate, rung: Rung, origin: str, parameters: Mapping[str, int]) -> Trial:
-        return self._add(candidate, rung, origin, parameters, state=TrialState.RUNNING, started=time.time())
-
-    def reopen_trial(self, number: int) -> Trial:
-        if self._trials[number].state is not TrialState.INTERRUPTED:
-            raise ValueError(f"trial {number} is {self._trials[number].state}, not interrupted")
-        return self._put(
-            replace(self._trials[number], state=TrialState.RUNNING, reason="", started=time.time(), ended=0.0)
-        )
-
-    def close_trial(self, trial: Trial) -> Trial:
-        if self._trials[trial.number].state is not TrialState.RUNNING:
-            raise ValueError(f"trial {trial.number} is {self._trials[trial.number].state}, not running")
-        if trial.measurement is None:
-            return self._put(trial)
-        if self.disk_is_full and trial.measurement.artifacts:
-            raise RunError("The run folder cannot be written: no space left on device.")
-        return self._put(replace(trial, measurement=replace(trial.measurement, artifacts={})))
-
-    def refuse(
-        self, *, candidate: Candidate, rung: Rung, origin: str, parameters: Mapping[str, int], reason: str
-    ) -> Trial:
-        return self._add(candidate, rung, origin, parameters, state=TrialState.REFUSED, reason=reason)
-
-    def record_test(self, number: int, values: Mapping[str, float]) -> None:
-        self._put(replace(self._trials[number], test_values={**self._trials[number].test_values, **values}))
-
-    def seconds_searched(self) -> float:
-        return self._seconds
-
-    def add_seconds_searched(self, seconds: float) -> None:
-        self._seconds += seconds
-
-    def _add(
-        self,
-        candidate: Candidate,
-        rung: Rung,
-        origin: str,
-        parameters: Mapping[str, int],
-        *,
-        state: TrialState,
-        reason: str = "",
-        started: float = 0.0,
-    ) -> Trial:
-        trial = Trial(
-            number=len(self._trials),
-            candidate=candidate,
-            rung=rung,
-            state=state,
-            origin=origin,
-            parameters=dict(parameters),
-            reason=reason,
-            started=started,
-        )
-        self._trials.append(trial)
-        return trial
-
-    def _put(self, trial: Trial) -> Trial:
-        self._trials[trial.number] = trial
-        return trial
 
 
 def with_baseline(evaluator: AnalyticEvaluator, ledger: MemoryLedger | None = None) -> MemoryLedger:

@@ -34,7 +34,7 @@ class RunFacts:
         """Return plain data that :func:`read_facts` reads back to an equal value."""
         return {
             "run_id": self.run_id,
-            "description": _description_document(self.description),
+            "description": description_document(self.description),
             "objectives": [asdict(objective) for objective in self.objectives],
             "constraints": [asdict(constraint) for constraint in self.constraints],
             "fingerprint": dict(self.fingerprint),
@@ -46,7 +46,7 @@ def read_facts(document: Mapping[str, Any]) -> RunFacts:
     """Read what :meth:`RunFacts.to_document` wrote."""
     return RunFacts(
         run_id=document["run_id"],
-        description=_description(document["description"]),
+        description=read_description(document["description"]),
         objectives=_objectives(document["objectives"]),
         constraints=tuple(
             Constraint(objective=row["objective"], bound=Bound(row["bound"]), value=row["value"])
@@ -57,7 +57,7 @@ def read_facts(document: Mapping[str, Any]) -> RunFacts:
     )
 
 
-def _description_document(description: ModelDescription) -> dict[str, Any]:
+def description_document(description: ModelDescription) -> dict[str, Any]:
     # asdict() would copy what mappings hold, and fails on those that cannot be copied
     return {
         "architecture": description.architecture,
@@ -70,7 +70,7 @@ def _description_document(description: ModelDescription) -> dict[str, Any]:
     }
 
 
-def _description(document: Mapping[str, Any]) -> ModelDescription:
+def read_description(document: Mapping[str, Any]) -> ModelDescription:
     return ModelDescription(
         architecture=document["architecture"],
         layers=tuple(_layer(row) for row in document["layers"]),

@@ -17,16 +17,20 @@ from paretune.experiments.files import disk_errors, no_space, write_atomically
 from paretune.experiments.runs.ledger_rows import (
     MEASUREMENTS,
     METADATA,
+    PROXIES,
     RUN,
     SCHEMA_VERSION,
     TRIALS,
     columns_of_ending,
+    proxy_of_row,
     row_of_proposal,
+    row_of_proxy,
     trial_of,
 )
 from paretune.experiments.runs.sqlite_engine import reading_engine, writing_engine
 from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import Split
+from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.trial import Trial, TrialState
 
@@ -183,6 +187,17 @@ class SqlLedger:
         with self._transaction() as connection:
             self._expect(connection, number, TrialState.COMPLETE)
             self._append(connection, number, Split.TEST, values)
+
+    def proxies(self) -> Sequence[Proxy]:
+        """Return what was measured without training, in the order in which it was kept."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(PROXIES).order_by(PROXIES.c.id)).mappings()
+            return tuple(proxy_of_row(row) for row in rows)
+
+    def keep_proxy(self, proxy: Proxy) -> None:
+        """Add what a policy measures without training."""
+        with self._transaction() as connection:
+            connection.execute(insert(PROXIES).values(**row_of_proxy(proxy)))
 
     def seconds_searched(self) -> float:
         """Return the wall seconds spent searching so far, over all resumptions."""

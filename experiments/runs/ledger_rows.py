@@ -20,11 +20,12 @@ from sqlalchemy import (
 from paretune.spaces.evaluator import Split
 from paretune.spaces.measurement import Measurement, read_fidelity
 from paretune.spaces.policy import LayerPolicy, Policy, read_knob
+from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung, read_recipe
 from paretune.spaces.trial import Trial, TrialState
 
 #: Raised whenever a table changes its meaning.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METADATA = MetaData()
 
@@ -71,6 +72,40 @@ MEASUREMENTS = Table(
     Column("time", Float, nullable=False),
     Index("measurements_of_trial", "trial", "kind"),
 )
+
+#: What policies measured without training: the profile of the model, and candidates before their trials.
+PROXIES = Table(
+    "proxies",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("architecture", String, nullable=False),
+    Column("policy", JSON, nullable=False),
+    Column("measured", JSON, nullable=False),
+    Column("layer_bytes", JSON, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+
+
+def row_of_proxy(proxy: Proxy) -> dict[str, Any]:
+    """Return the row of a proxy."""
+    return {
+        "architecture": proxy.architecture,
+        "policy": proxy.policy.to_document()["layers"],
+        "measured": dict(proxy.values),
+        "layer_bytes": dict(proxy.layer_bytes),
+        "seconds": proxy.seconds,
+    }
+
+
+def proxy_of_row(row: RowMapping) -> Proxy:
+    """Return the proxy of a row."""
+    return Proxy(
+        architecture=row["architecture"],
+        policy=_policy(row["policy"]),
+        values=row["measured"],
+        layer_bytes=row["layer_bytes"],
+        seconds=row["seconds"],
+    )
 
 
 def row_of_proposal(

@@ -9,6 +9,7 @@ from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
 from paretune.objectives.flatbuffer.places import KernelPlace
 from paretune.objectives.flatbuffer.stored import is_stored_as, kernel_tensor, stored_format
 from paretune.objectives.flatbuffer.template import FloatTemplate
+from paretune.objectives.measure.sizes import deflated_bytes
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Fidelity, LayerFidelity
 from paretune.spaces.policy import LayerPolicy, Policy
@@ -78,8 +79,15 @@ def _read_layer(
         distinct=max((count.distinct for count in counts), default=0),
         distinct_scope="channel" if any(count.per_channel for count in counts) else "tensor",
         stored_as=" and ".join(sorted(set(stored.values()))) or "nothing",
+        deflated_bytes=_deflated_bytes(after, compressed),
         faults=tuple(faults),
     )
+
+
+def _deflated_bytes(graph: Graph, places: Sequence[KernelPlace]) -> int:
+    tensors = [kernel_tensor(graph, place) for place in places]
+    spans = {(tensor.offset, tensor.length) for tensor in tensors}  # a layer that is used twice is stored once
+    return sum(deflated_bytes(graph.file[start : start + length]) for start, length in spans)
 
 
 def _sparsity_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count]) -> list[str]:

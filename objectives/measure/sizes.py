@@ -10,6 +10,11 @@ from paretune.objectives.flatbuffer.graph import read_graph
 _LEVEL = 9
 
 
+def deflated_bytes(content: bytes | bytearray) -> int:
+    """Return how many bytes ``content`` takes when it is deflated."""
+    return len(zlib.compress(content, _LEVEL))
+
+
 def file_sizes(model: bytes) -> dict[str, float]:
     """Measure a file.
 
@@ -35,9 +40,9 @@ def file_sizes(model: bytes) -> dict[str, float]:
     for offset, length in sorted(cut, reverse=True):
         del rest[offset : offset + length]
     return {
-        "size_bytes": float(len(zlib.compress(model, _LEVEL))),
+        "size_bytes": float(deflated_bytes(model)),
         "raw_bytes": float(len(model)),
-        "entropy_bytes": float(bits / 8 + len(zlib.compress(bytes(rest), _LEVEL))),
+        "entropy_bytes": float(bits / 8 + deflated_bytes(rest)),
     }
 
 

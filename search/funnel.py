@@ -1,0 +1,238 @@
+"""Paretune's own sampler: profile, solve, train the seeds, then learn what training wins back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from paretune.search.additive import AdditiveFront, farthest_first, solve
+from paretune.search.encoding import Encoding, IntArray
+from paretune.search.families import LEAF
+from paretune.search.feasibility import bound_of
+from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
+from paretune.search.improvement import expected_improvement
+from paretune.search.predictor import ENOUGH_TRIALS, Prediction, Predictor
+from paretune.search.profile import Profile, ProfilePlan, read_profile
+from paretune.search.references import Proposal, reference_policies
+from paretune.search.sampler import PolicySampler
+from paretune.search.settings import SamplerSettings, SearchProblem
+from paretune.search.stems import TrainingCost
+from paretune.spaces.objective import Direction
+from paretune.spaces.policy import Policy
+from paretune.spaces.proxy import Proxy
+from paretune.spaces.recipe import stages_of
+from paretune.spaces.trial import Trial, TrialState
+
+#: Policies of the additive front that are trained before anything is learnt.
+SEEDS = 5
+#: Every so manyth proposal after the seeds is Optuna's, so that a wrong profile cannot lock the search.
+EXPLORE_EVERY = 6
+#: The most promising candidates whose proxies are measured before one of them is proposed.
+SHORTLIST = 6
+#: How many candidates are looked at: of the additive front, around the front found so far, and at random.
+_POOL = {"additive": 400, "around": 600, "random": 200}
+#: Most of them whose gain is computed.
+_MOST_SCORED = 500
+#: What a trial costs beside its training steps, as a share of a full trial's.
+_OVERHEAD_SHARE = 0.15
+
+
+class FunnelSampler:
+    """Implements :class:`paretune.search.proposer.Proposer`.
+
+    1. The profile: each decision alone, untrained.
+    2. The additive problem, solved exactly; seeds spread over its front.
+    3. Then the candidate with the greatest expected gain in hypervolume for what it costs to train, among the additive
+       front, what surrounds the front found so far, leaves of trained stems and a few at random. What training wins
+       back is learnt from the trials.
+    4. Now and then a proposal of Optuna's multivariate TPE.
+
+    Args:
+        problem: What is searched.
+        trials: So far, the baseline among them.
+        proxies: What has been measured untrained, by digest of the policy; a live view.
+    """
+
+    def __init__(self, problem: SearchProblem, trials: Sequence[Trial], proxies: Mapping[str, Proxy]) -> None:
+        self._problem = problem
+        self._proxies = proxies
+        self._encoding = Encoding(problem.space)
+        self._baseline = next((values_of(trial) for trial in trials if trial.origin == "baseline"), {})
+        self._reference = _reference(problem, self._baseline)
+        self._predictor = Predictor(problem, self._encoding, self._baseline)
+        self._plan = ProfilePlan(self._encoding, seed=problem.seed)
+        self._has_asked = False
+        self._profile: Profile | None = None
+        self._additive = AdditiveFront(np.zeros((0, 2)), np.zeros((0, len(self._encoding.units)), np.int64), True)
+        self._seeds: list[tuple[int, ...]] | None = None
+        self._shortlist: list[tuple[int, ...]] = []
+        self._row_of_digest: dict[str, tuple[int, ...] | None] = {}
+        self._tried: dict[tuple[int, ...], Trial] = {}
+        self._trials: dict[int, Trial] = {}
+        self._best: tuple[Trial, ...] = ()
+        self._cost = TrainingCost(problem, self._encoding)
+        self._explorer = PolicySampler(replace(problem, sampler=SamplerSettings(name="tpe")), ())
+        for trial in trials:
+            self.tell(trial)
+
+    @property
+    def profile(self) -> Profile | None:
+        """What single decisions cost, once that has been measured."""
+        return self._profile
+
+    @property
+    def references(self) -> tuple[Proposal, ...]:
+        """The usual uniform policies that need no training."""
+        return tuple(each for each in reference_policies(self._problem.space) if not stages_of(each.policy))
+
+    def tell(self, trial: Trial) -> None:
+        """Take note of a trial, or of how one that was told before has ended."""
+        self._trials[trial.number] = trial
+        self._explorer.tell(trial)
+        self._predictor.tell(trial)
+        row = self._encoding.row_of_trial(trial)
+        if row is not None and trial.origin != "baseline":
+            self._tried[row] = trial
+            self._cost.tell(row, trial)
+        if trial.state is TrialState.COMPLETE:
+            problem = self._problem
+            front = find_front((*self._best, trial), problem.objectives, problem.constraints, self._baseline)
+            self._best = front.trials
+
+    def knows(self, digest: str) -> bool:
+        """Return whether a trial has had the policy of this digest."""
+        return self._explorer.knows(digest)
+
+    def wanted(self) -> tuple[Policy, ...]:
+        """Return the policies of the profile; once it is there, those on the shortlist."""
+        if not self._has_asked:
+            self._has_asked = True
+            return self._plan.policies()
+        self._read_proxies()
+        if self._profile is None or self._next_seed() is not None or self._is_time_to_explore:
+            return ()
+        self._shortlist = self._ranked(self._pool(), SHORTLIST)
+        return tuple(self._encoding.policy_of(row) for row in self._shortlist)
+
+    def leaves(self, trial: Trial) -> tuple[Proposal, ...]:
+        """Return nothing: leaves are among the candidates whenever it is asked."""
+        return ()
+
+    def ask(self) -> Proposal | None:
+        """Return a policy that no trial has had, or ``None`` when the space has no other."""
+        self._read_proxies()
+        seed = self._next_seed()
+        if seed is not None:
+            return self._proposal(seed, "seed")
+        if self._profile is not None and not self._is_time_to_explore:
+            rows = [row for row in self._shortlist if row not in self._tried]
+            best = self._ranked(np.array(rows, dtype=np.int64), 1) if rows else []
+            if best:
+                return self._proposal(best[0], self._origin_of(best[0]))
+        proposal = self._explorer.ask()
+        return None if proposal is None else replace(proposal, origin="tpe")
+
+    @property
+    def _is_time_to_explore(self) -> bool:
+        later = sum(trial.origin in ("learner", "tpe") for trial in self._trials.values())
+        return self._predictor.trained < ENOUGH_TRIALS or later % EXPLORE_EVERY == EXPLORE_EVERY - 1
+
+    def _read_proxies(self) -> None:
+        if self._profile is None and self._has_asked:
+            metric = next(iter(self._problem.description.objectives.values()))
+            sign = 1 if metric.direction is Direction.MAXIMIZE else -1
+            self._profile = read_profile(self._plan, self._proxies, metric.name, sign)
+            if self._profile is not None:
+                self._predictor.use_profile(self._profile)
+                self._additive = solve(self._profile, self._problem.objectives)
+        for digest, proxy in self._proxies.items():
+            if digest not in self._row_of_digest:
+                choice = self._problem.space.choice_of(proxy.policy)
+                row = None if choice is None else self._encoding.row_of(choice)
+                self._row_of_digest[digest] = row
+                if row is not None:
+                    self._predictor.note(row, proxy)
+
+    def _next_seed(self) -> tuple[int, ...] | None:
+        """Return the next seed that has not been tried, as long as there are to be more."""
+        if self._profile is None:
+            return None
+        if self._seeds is None:
+            self._seeds = self._choose_seeds()
+        return next((row for row in self._seeds if row not in self._tried), None)
+
+    def _choose_seeds(self) -> list[tuple[int, ...]]:
+        front = self._additive
+        guess = self._predictor.predict(front.options)
+        useful = np.flatnonzero((guess.mean < self._reference).all(axis=1))
+        if not len(useful):
+            return []
+        sizes = np.log2(front.costs[useful, 1:2])
+        # the mildest one is left out: the references are near it
+        chosen = farthest_first(sizes, SEEDS, taken=[int(sizes.argmax())])
+        return [tuple(front.options[useful[index]].tolist()) for index in chosen]
+
+    def _pool(self) -> IntArray:
+        """Return candidates that no trial has had, shape (candidates, units)."""
+        rng = np.random.default_rng([self._problem.seed, len(self._trials)])
+        front = self._additive.options
+        spread = np.unique(np.linspace(0, len(front) - 1, _POOL["additive"]).astype(np.int64))
+        counts = self._encoding.option_counts
+        parents = [row for row, trial in self._tried.items() if trial in self._best] or [tuple(self._encoding.base)]
+        around = np.array(parents, dtype=np.int64)[rng.integers(len(parents), size=_POOL["around"])]
+        changes = rng.random(around.shape) < 1.5 / len(counts)
+        around = np.where(changes, rng.integers(0, counts, size=around.shape), around)
+        at_random = rng.integers(0, counts, size=(_POOL["random"], len(counts)))
+        leaves = self._cost.leaves(parents)
+        pool = np.unique(np.concatenate([front[spread], around, at_random, leaves]), axis=0)
+        is_new = np.array([row not in self._tried for row in map(tuple, pool.tolist())])
+        return np.asarray(pool[is_new & self._predictor.is_known(pool)])
+
+    def _ranked(self, rows: IntArray, count: int) -> list[tuple[int, ...]]:
+        """Return the rows with the greatest expected gain for their cost, best first; none that gain nothing."""
+        if not len(rows):
+            return []
+        guess = self._predictor.predict(rows)
+        if len(rows) > _MOST_SCORED:
+            promising = np.argsort(_badness(guess.mean - guess.deviation, self._front_costs()))[:_MOST_SCORED]
+            rows, guess = rows[promising], Prediction(guess.mean[promising], guess.deviation[promising])
+        gain = expected_improvement(guess, self._front_costs(), self._reference)
+        score = gain / np.sqrt(self._cost.of(rows))
+        order = np.argsort(-score, kind="stable")[:count]
+        return [tuple(rows[index].tolist()) for index in order if gain[index] > 0]
+
+    def _front_costs(self) -> FloatArray:
+        """Return the front so far, and what the trials in flight are expected to measure."""
+        found = [volume_row(values_of(trial), self._problem.objectives) for trial in self._best]
+        flying = [row for row, trial in self._tried.items() if trial.state is TrialState.RUNNING]
+        if flying and self._profile is not None:
+            found += self._predictor.predict(np.array(flying)).mean.tolist()
+        return np.array(found).reshape(len(found), len(self._problem.objectives))
+
+    def _origin_of(self, row: tuple[int, ...]) -> str:
+        return LEAF if self._cost.is_leaf(row) else "learner"
+
+    def _proposal(self, row: tuple[int, ...], origin: str) -> Proposal:
+        return Proposal(self._encoding.choice_of(row), self._encoding.policy_of(row), origin)
+
+
+def _reference(problem: SearchProblem, baseline: Mapping[str, float]) -> FloatArray:
+    """Return the point that gains are measured from: beyond it, or beyond a constraint, a trial is worth nothing."""
+    point = dict(reference_point(baseline, problem.objectives)) if baseline else {}
+    reference = np.array(volume_row(point, problem.objectives))
+    for column, objective in enumerate(problem.objectives):
+        for constraint in problem.constraints:
+            if constraint.objective == objective.name:
+                bound, is_upper = bound_of(constraint, baseline, problem.known_objectives)
+                if is_upper is (objective.direction is Direction.MINIMIZE):
+                    limit = volume_row({objective.name: bound}, [objective])[0]
+                    reference[column] = min(reference[column], limit + 1e-9)
+    return reference
+
+
+def _badness(points: FloatArray, front: FloatArray) -> FloatArray:
+    """Return how deep each point lies behind the front; negative in front of it."""
+    if not len(front):
+        return np.asarray(points.sum(axis=1))
+    span = np.ptp(np.concatenate([points, front]), axis=0) + 1e-12
+    return np.asarray(((points[:, None, :] - front[None, :, :]) / span).min(axis=2).max(axis=1))

@@ -1,0 +1,200 @@
+"""What a policy will measure once it is trained, guessed from what is known before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.search.encoding import Encoding, IntArray
+from paretune.search.front import FloatArray, values_of, volume_row
+from paretune.search.profile import Profile
+from paretune.search.residual import GaussianProcess, Kernel, likeliest_kernel, points_of_choice
+from paretune.search.settings import SearchProblem
+from paretune.spaces.objective import Direction, Objective
+from paretune.spaces.proxy import Proxy
+from paretune.spaces.recipe import Rung
+from paretune.spaces.trial import Trial, TrialState
+
+#: Trained trials from which on they tell how a metric recovers.
+ENOUGH_TRIALS = 4
+#: Before that: the share of an untrained loss that is assumed to stay after training, and its deviation.
+_STAYS, _STAYS_DEVIATION = 0.3, 0.3
+#: By how many halvings a size may change in training, before the trials tell; they outweigh it from 3 on.
+_SIZE_DEVIATION, _PRIOR_WEIGHT = 0.05, 3
+#: Single effects are stretched by what pairs showed, within reason.
+_RATIOS = (0.5, 2.0)
+#: Deviation of what nothing is known about.
+_ANYTHING = 1e3
+#: Losses rise by orders of magnitude; around this rise their scale turns from linear to logarithmic.
+_TURNING_LOSS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Guesses for several policies, as of :func:`paretune.search.front.volume_row`: all minimised.
+
+    Attributes:
+        mean: Shape (policies, objectives).
+        deviation: One standard deviation of each.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+
+
+class Predictor:
+    """Predicts the objectives of policies from their proxies, or from the profile where they have none.
+
+    The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
+    teach. A size is that of the untrained file, changed as training changed others. Latency depends on the number
+    formats alone: what the profile adds up.
+
+    Args:
+        problem: The objectives.
+        encoding: The space.
+        baseline: Values of the uncompressed model.
+    """
+
+    def __init__(self, problem: SearchProblem, encoding: Encoding, baseline: Mapping[str, float]) -> None:
+        self._objectives = problem.objectives
+        self._metric = next(iter(problem.description.objectives.values()))
+        self._encoding = encoding
+        self._baseline = baseline
+        self._profile: Profile | None = None
+        self._proxies: dict[tuple[int, ...], Proxy] = {}
+        self._trained: dict[int, tuple[tuple[int, ...], Mapping[str, float]]] = {}
+        self._learnt: dict[str, GaussianProcess] = {}
+        self._kernels: dict[tuple[str, int], Kernel] = {}
+
+    @property
+    def trained(self) -> int:
+        """Trials it has learnt from."""
+        return len(self._trained)
+
+    def use_profile(self, profile: Profile) -> None:
+        """From now on, tell of policies without a proxy too."""
+        self._profile = profile
+        self._learnt = {}
+
+    def note(self, row: tuple[int, ...], proxy: Proxy) -> None:
+        """Take note of what a policy measures untrained."""
+        self._proxies[row] = proxy
+        if any(row == trained for trained, _ in self._trained.values()):
+            self._learnt = {}
+
+    def is_known(self, rows: IntArray) -> NDArray[np.bool_]:
+        """Mark the policies of which the profile can tell."""
+        if self._profile is None:
+            return np.array([row in self._proxies for row in map(tuple, rows.tolist())], dtype=bool)
+        return np.isfinite(self._sum_of(self._profile, rows, "loss") + self._sum_of(self._profile, rows, "bytes"))
+
+    def tell(self, trial: Trial) -> None:
+        """Learn from a trial, if it is complete at the rung ``full``."""
+        if trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL and trial.origin != "baseline":
+            row = self._encoding.row_of_trial(trial)
+            if row is not None:
+                self._trained[trial.number] = (row, values_of(trial))
+                self._learnt = {}
+
+    def predict(self, rows: IntArray) -> Prediction:
+        """Guess what policies will measure once they are trained.
+
+        Args:
+            rows: Shape (policies, units); each needs a proxy unless there is a profile.
+        """
+        columns = [self._predict(objective, rows) for objective in self._objectives]
+        return Prediction(*(np.stack(part, axis=1) for part in zip(*columns, strict=True)))
+
+    def _predict(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        if objective.name in (self._metric.name, "loss"):
+            return self._predict_metric(objective, rows)
+        if objective.log:
+            return self._predict_size(objective, rows)
+        base = self._base_values.get(objective.name, self._baseline[objective.name])
+        if objective.name == "latency_ratio" and self._profile is not None:
+            return base + self._sum_of(self._profile, rows, "latency"), np.full(len(rows), objective.tolerance)
+        proxies = [self._proxies.get(row) for row in map(tuple, rows.tolist())]
+        values = [base if proxy is None else proxy.values.get(objective.name, base) for proxy in proxies]
+        is_known = [proxy is not None and objective.name in proxy.values for proxy in proxies]
+        costs = np.array([volume_row({objective.name: value}, [objective])[0] for value in values])
+        return costs, np.where(is_known, objective.tolerance, _ANYTHING)
+
+    @property
+    def _base_values(self) -> Mapping[str, float]:
+        return self._baseline if self._profile is None else self._profile.base.values
+
+    def _predict_metric(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        if self.trained < ENOUGH_TRIALS:
+            worse = np.maximum(self._untrained(rows)[:, 1], 0.0)
+            cost = volume_row(self._baseline, [objective])[0] + _STAYS * worse
+            return cost, _STAYS_DEVIATION * worse + 1e-3
+        return self._process(objective).predict(self._features(rows))
+
+    def _process(self, objective: Objective) -> GaussianProcess:
+        if objective.name not in self._learnt:
+            rows = np.array([row for row, _ in self._told])
+            costs = np.array([volume_row(values, [objective])[0] for _, values in self._told])
+            features = self._features(rows)
+            first = points_of_choice(len(rows))
+            if (objective.name, first) not in self._kernels:
+                self._kernels[objective.name, first] = likeliest_kernel(features[:first], costs[:first])
+            self._learnt[objective.name] = GaussianProcess(features, costs, self._kernels[objective.name, first])
+        return self._learnt[objective.name]
+
+    @property
+    def _told(self) -> list[tuple[tuple[int, ...], Mapping[str, float]]]:
+        """What trained trials measured, by number; those whose features can be told."""
+        told = [self._trained[number] for number in sorted(self._trained)]
+        return told if self._profile is not None else [entry for entry in told if entry[0] in self._proxies]
+
+    def _features(self, rows: IntArray) -> FloatArray:
+        """Return what the metric may depend on: the untrained rise of loss and metric, and who causes it."""
+        untrained = self._untrained(rows)
+        columns = [np.log1p(np.maximum(untrained[:, 0], 0) / _TURNING_LOSS), untrained[:, 1]]
+        if self._profile is not None:
+            columns += [np.sqrt(costs.loss[rows[:, unit]]) for unit, costs in enumerate(self._profile.costs)]
+        return np.stack(columns, axis=1)
+
+    def _untrained(self, rows: IntArray) -> FloatArray:
+        """Return the untrained rise of the loss and worsening of the metric of each row: measured, or added up."""
+        result = np.zeros((len(rows), 2))
+        if self._profile is not None:
+            sums = [self._sum_of(self._profile, rows, name) for name in ("loss", "metric")]
+            result = np.stack(sums, axis=1) * np.clip(self._profile.additivity.median_ratio, *_RATIOS)
+        for place, row in enumerate(map(tuple, rows.tolist())):
+            if row in self._proxies:
+                result[place] = self._measured(self._proxies[row])
+        return result
+
+    def _measured(self, proxy: Proxy) -> tuple[float, float]:
+        sign = 1 if self._metric.direction is Direction.MAXIMIZE else -1
+        base, name = self._base_values, self._metric.name
+        return proxy.values["loss"] - base["loss"], sign * (base[name] - proxy.values[name])
+
+    def _predict_size(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        untrained = np.log2(self._untrained_size(objective, rows))
+        told = self._told
+        known = np.array([row for row, _ in told], dtype=np.int64).reshape(len(told), -1)
+        changes = np.zeros(0)
+        if len(told):
+            after = np.log2([values[objective.name] for _, values in told])
+            changes = after - np.log2(self._untrained_size(objective, known))
+        weight = len(changes) + _PRIOR_WEIGHT
+        mean = changes.sum() / weight
+        variance = (((changes - mean) ** 2).sum() + _PRIOR_WEIGHT * _SIZE_DEVIATION**2) / weight
+        return untrained + mean, np.full(len(rows), np.sqrt(variance))
+
+    def _untrained_size(self, objective: Objective, rows: IntArray) -> FloatArray:
+        sizes = np.full(len(rows), self._baseline[objective.name])
+        if self._profile is not None and objective.name == "size_bytes":
+            sizes = self._profile.fixed_bytes + self._sum_of(self._profile, rows, "bytes")
+        for place, row in enumerate(map(tuple, rows.tolist())):
+            if row in self._proxies:
+                sizes[place] = self._proxies[row].values[objective.name]
+        return sizes
+
+    @staticmethod
+    def _sum_of(profile: Profile, rows: IntArray, name: str) -> FloatArray:
+        parts = [getattr(costs, name)[rows[:, unit]] for unit, costs in enumerate(profile.costs)]
+        return np.asarray(np.sum(parts, axis=0))

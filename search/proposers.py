@@ -1,0 +1,26 @@
+"""Who proposes, by the name of the sampler."""
+
+from collections.abc import Mapping, Sequence
+
+from paretune.search.funnel import FunnelSampler
+from paretune.search.proposer import Proposer
+from paretune.search.sampler import PolicySampler
+from paretune.search.settings import FUNNEL, SearchProblem
+from paretune.spaces.proxy import Proxy
+from paretune.spaces.trial import Trial
+
+
+def build_proposer(problem: SearchProblem, trials: Sequence[Trial], proxies: Mapping[str, Proxy]) -> Proposer:
+    """Return the sampler that the problem names, told of the trials so far.
+
+    Args:
+        problem: Names the sampler.
+        trials: The baseline first.
+        proxies: What has been measured untrained, by digest of the policy; a live view.
+
+    Raises:
+        ConfigurationError: If there is no such sampler, or it does not fit the problem.
+    """
+    if problem.sampler.name == FUNNEL:
+        return FunnelSampler(problem, trials, proxies)
+    return PolicySampler(problem, trials)
