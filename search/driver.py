@@ -3,13 +3,14 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from paretune.search.events import SearchEvent, SearchOutcome, Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.search.events import Profiling, SearchEvent, SearchOutcome, Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.search.families import LEAF
 from paretune.search.flights import Flights
-from paretune.search.front import find_front, hypervolume, reference_point, values_of
+from paretune.search.front import find_front, hypervolume, hypervolume_history, reference_point, values_of
+from paretune.search.ladder import Ladder
 from paretune.search.proposers import build_proposer
 from paretune.search.proxies import ProxyBook
 from paretune.search.references import Proposal
@@ -20,14 +21,18 @@ from paretune.search.spending import SECONDS_BETWEEN_WRITES, Account
 from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import EvaluationService
 from paretune.spaces.ledger import Ledger
+from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.recipe import Rung
+from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 
 #: Seconds between two looks at the budget and at whether to stop.
 SECONDS_BETWEEN_LOOKS = 1.0
 #: Trials that may fail in a row, and policies that may be refused in a row, before something must be wrong.
 MOST_FAILURES_IN_A_ROW = 20
 MOST_REFUSALS_IN_A_ROW = 200
+#: How many policies must be measured in one go for their progress to be told.
+PROXIES_WORTH_A_WORD = 12
 
 
 def run_search(
@@ -101,16 +106,20 @@ class _Search:
         self._leaves: deque[Proposal] = deque()
         for trial in self._trials:
             self._expect_leaves(trial)
+        self._ladder = Ladder(problem, self._baseline, self._trials, self._proxies.known)
+        self._promoted = deque(_promoted_before(self._trials))
+        self._volumes = _volumes_so_far(problem, self._trials, self._baseline)
         self._ending = ""
         self._failures_in_a_row = 0
         self._refusals_in_a_row = 0
         self.account = Account(problem, ledger, clock, service.workers)
-        self.flights = Flights(problem, service, ledger, self.account, self._on_end)
+        self.flights = Flights(problem, service, ledger, self.account, self._on_end, self._verdict)
 
     def run(self) -> SearchOutcome:
         finished = self.account.exhausted() or self.account.exhausted_before(self._trials)
         if finished:
             return SearchOutcome(reason=finished)
+        self._consider_stopping()
         check_satisfiable(self._problem, self._trials, self._baseline, self._estimate)
         while True:
             if self._stop_requested():
@@ -144,7 +153,10 @@ class _Search:
                 self._try(self._leaves[0], LEAF)  # as long as it is in line, the budget of trials does not end the run
                 self._leaves.popleft()
             elif not self._interrupted and not self._leaves and self.flights.affords(is_free=False):
-                self._try_next()
+                if self._promoted:
+                    self._promote(self._promoted.popleft())
+                else:
+                    self._try_next()
             else:
                 return
 
@@ -168,10 +180,14 @@ class _Search:
             reference = self._references.popleft()
             if not self._proposer.knows(reference.policy.digest):
                 return replace(reference, origin="reference")
-        wanted = self._proxies.missing(self._proposer.wanted())
-        if not self._proxies.measure(wanted):
+        if not self._proxies.measure(self._proposer.wanted(), on_progress=self._on_proxy):
             return None
         return self._proposer.ask()
+
+    def _on_proxy(self, done: int, total: int) -> None:
+        """Tell how a profile goes; a handful of proxies is not worth a word."""
+        if total > PROXIES_WORTH_A_WORD:
+            self._notify(Profiling(done=done, total=total))
 
     def _reopen(self, trial: Trial) -> None:
         # Once more, so that the margin is learnt from the same trials as in a run that was not interrupted.
@@ -185,21 +201,39 @@ class _Search:
         estimated = self._estimate(proposal.policy)
         if self._must_look():
             return
-        candidate, rung = self._problem.candidate(proposal.policy), self._problem.rung
+        candidate = self._problem.candidate(proposal.policy)
         objection = self._gate.objection(estimated) if estimated else ""
-        if not objection:
+        rung: Rung | None = Rung.FULL
+        if not objection and not self.account.is_free(candidate) and self._ladder.asks_proxies:
+            proxy = self._proxies.get(proposal.policy)
+            rung, objection = self._ladder.rung_of(proposal.policy, proxy, self._front.trials)
+            if self._must_look():
+                return
+        if rung is not None and not objection:
             self._refusals_in_a_row = 0
             trial = self._ledger.open_trial(candidate=candidate, rung=rung, origin=origin, parameters=proposal.choice)
             self._launch(trial, estimated)
             return
         trial = self._ledger.refuse(
-            candidate=candidate, rung=rung, origin=origin, parameters=proposal.choice, reason=objection
+            candidate=candidate, rung=Rung.FULL, origin=origin, parameters=proposal.choice, reason=objection
         )
         self._proposer.tell(trial)
         self._notify(TrialRefused(trial=trial))
         self._refusals_in_a_row += 1
         if self._refusals_in_a_row >= MOST_REFUSALS_IN_A_ROW:
             self._ending = f"{self._refusals_in_a_row} policies in a row were refused, the last: {objection}"
+
+    def _promote(self, short: Trial) -> None:
+        """Train in full what has been trained a little."""
+        trial = self._ledger.open_trial(
+            candidate=short.candidate, rung=Rung.FULL, origin=short.origin, parameters=short.parameters
+        )
+        self._launch(trial, self._estimate(short.candidate.policy))
+
+    def _verdict(self, trial: Trial, measurement: Measurement) -> str:
+        if trial.rung is not Rung.SHORT:
+            return ""
+        return self._ladder.verdict(trial, measurement, self._front.trials)
 
     def _launch(self, trial: Trial, estimated: Mapping[str, float] | None) -> None:
         self._proposer.tell(trial)
@@ -218,7 +252,10 @@ class _Search:
     def _on_end(self, trial: Trial) -> None:
         self._proposer.tell(trial)
         self._gate.learn(trial)
+        self._ladder.tell(trial)
         self._expect_leaves(trial)
+        if trial.rung is Rung.SHORT and trial.state is TrialState.COMPLETE and not trial.reason:
+            self._promoted.append(trial)
         problem = self._problem
         # The front of all trials is that of the front so far and the new one.
         so_far = (self._trials[0], *self._front.trials, trial)
@@ -226,6 +263,9 @@ class _Search:
         points = [values_of(point) for point in self._front.trials]
         volume = hypervolume(points, self._reference, problem.objectives)
         self._notify(TrialEnded(trial=trial, front=self._front, hypervolume=volume))
+        if self.account.trained > len(self._volumes):
+            self._volumes.append(volume)
+        self._consider_stopping()
         if trial.state is TrialState.COMPLETE:
             self._failures_in_a_row = 0
         elif trial.state is TrialState.FAILED:
@@ -235,6 +275,11 @@ class _Search:
                     f"{self._failures_in_a_row} trials in a row failed, the last: {trial.reason} "
                     "Mend that and run the same command again."
                 )
+
+    def _consider_stopping(self) -> None:
+        rules = self._problem.stop
+        reached = rules.reached(self._front, self._baseline, self._problem.known_objectives)
+        self._ending = self._ending or reached or rules.flat(self._volumes)
 
     def _tick(self) -> None:
         account = self.account
@@ -247,3 +292,29 @@ class _Search:
                 in_flight=len(self.flights),
             )
         )
+
+
+def _promoted_before(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the short trials that were to be trained in full when the search ended before it."""
+    full = {trial.candidate.policy.digest for trial in trials if trial.rung is Rung.FULL}
+    return [
+        trial
+        for trial in trials
+        if trial.rung is Rung.SHORT
+        and trial.state is TrialState.COMPLETE
+        and not trial.reason
+        and trial.candidate.policy.digest not in full
+    ]
+
+
+def _volumes_so_far(problem: SearchProblem, trials: Sequence[Trial], baseline: Mapping[str, float]) -> list[float]:
+    """Return the hypervolume after each trial that counts against the budget."""
+    history = dict(hypervolume_history(trials, problem.objectives, problem.constraints, baseline))
+    stems: set[str] = set()
+    volumes = []
+    for trial in trials:
+        stem = stem_trained_by(trial)
+        if stem and stem not in stems:
+            stems.add(stem)
+            volumes.append(history[trial.number])
+    return volumes

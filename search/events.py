@@ -7,6 +7,19 @@ from paretune.spaces.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Profiling:
+    """The profile of the model is being measured; the few proxies that are asked for later send nothing.
+
+    Attributes:
+        done: Policies measured so far in this session.
+        total: Policies that were not known when it began; the profile is complete when ``done`` reaches it.
+    """
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialStarted:
     """A trial is being evaluated, perhaps again after an interruption."""
 
@@ -52,7 +65,7 @@ class Ticked:
     in_flight: int
 
 
-SearchEvent = TrialStarted | TrialRefused | TrialEnded | Ticked
+SearchEvent = Profiling | TrialStarted | TrialRefused | TrialEnded | Ticked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,10 +43,16 @@ class Flights:
         ledger: Ledger,
         account: Account,
         on_end: Callable[[Trial], None],
+        verdict: Callable[[Trial, Measurement], str],
     ) -> None:
-        """Start with none; ``on_end`` hears of every trial once the ledger has it."""
+        """Start with none.
+
+        ``on_end`` hears of every trial once the ledger has it; ``verdict`` tells why one that was measured goes no
+        further, and nothing where it does.
+        """
         self._problem, self._service, self._ledger, self._account = problem, service, ledger, account
         self._on_end = on_end
+        self._verdict = verdict
         self._flights: dict[int, _Flight] = {}
         self.spent = ""
 
@@ -163,7 +169,7 @@ class Flights:
             details = {**measurement.details, ESTIMATED: dict(flight.estimated)}
             measurement = replace(measurement, details=details)
         try:
-            self._close(flight.trial, TrialState.COMPLETE, "", measurement)
+            self._close(flight.trial, TrialState.COMPLETE, self._verdict(flight.trial, measurement), measurement)
         except RunError as error:
             # Its files could not be written; perhaps a row without any still can.
             with contextlib.suppress(RunError):

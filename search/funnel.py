@@ -1,7 +1,8 @@
 """Paretune's own sampler: profile, solve, train the seeds, then learn what training wins back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,28 +14,67 @@ from paretune.search.front import FloatArray, find_front, reference_point, value
 from paretune.search.improvement import expected_improvement
 from paretune.search.predictor import ENOUGH_TRIALS, Prediction, Predictor
 from paretune.search.profile import Profile, ProfilePlan, read_profile
-from paretune.search.references import Proposal, reference_policies
+from paretune.search.references import Proposal
 from paretune.search.sampler import PolicySampler
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.stems import TrainingCost
+from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Direction
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import stages_of
+from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState
 
-#: Policies of the additive front that are trained before anything is learnt.
-SEEDS = 5
-#: Every so manyth proposal after the seeds is Optuna's, so that a wrong profile cannot lock the search.
-EXPLORE_EVERY = 6
-#: The most promising candidates whose proxies are measured before one of them is proposed.
-SHORTLIST = 6
 #: How many candidates are looked at: of the additive front, around the front found so far, and at random.
 _POOL = {"additive": 400, "around": 600, "random": 200}
 #: Most of them whose gain is computed.
 _MOST_SCORED = 500
-#: What a trial costs beside its training steps, as a share of a full trial's.
-_OVERHEAD_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunnelSettings:
+    """How the funnel goes about it.
+
+    Attributes:
+        seeds: Policies of the additive front that are trained before anything is learnt.
+        explore_every: Every so manyth proposal after the seeds is Optuna's, so that a wrong profile cannot lock the
+            search; 1 leaves all of them to Optuna.
+        shortlist: The most promising candidates whose proxies are measured before one of them is proposed.
+        thrift: How much the cost of training counts against the expected gain: 0 not at all, 1 as much as the gain
+            itself. Most people count trials; but a leaf that gains nearly as much should come first.
+        leaves: Whether policies that share a trained stem are looked for on purpose.
+    """
+
+    seeds: int = 6
+    explore_every: int = 10
+    shortlist: int = 6
+    thrift: float = 0.25
+    leaves: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "explore_every", "shortlist"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(f"`{name}` of the funnel must be a whole number of at least 1, got {value!r}.")
+        if isinstance(self.thrift, bool) or not isinstance(self.thrift, int | float) or not 0 <= self.thrift <= 1:
+            raise ConfigurationError(f"`thrift` of the funnel must be in [0, 1], got {self.thrift!r}.")
+        if not isinstance(self.leaves, bool):
+            raise ConfigurationError(f"`leaves` of the funnel must be true or false, got {self.leaves!r}.")
+
+
+def funnel_settings(arguments: Mapping[str, Any]) -> FunnelSettings:
+    """Read settings from plain values.
+
+    Raises:
+        ConfigurationError: On an unknown name, or a value out of range.
+    """
+    known = [entry.name for entry in fields(FunnelSettings)]
+    for name in arguments:
+        if name not in known:
+            raise ConfigurationError(
+                f"Unknown argument '{name}' of the funnel; known are {', '.join(known)}.{nearest(name, known)}"
+            )
+    return FunnelSettings(**arguments)
 
 
 class FunnelSampler:
@@ -55,6 +95,7 @@ class FunnelSampler:
 
     def __init__(self, problem: SearchProblem, trials: Sequence[Trial], proxies: Mapping[str, Proxy]) -> None:
         self._problem = problem
+        self._settings = funnel_settings(problem.sampler.arguments)
         self._proxies = proxies
         self._encoding = Encoding(problem.space)
         self._baseline = next((values_of(trial) for trial in trials if trial.origin == "baseline"), {})
@@ -71,7 +112,8 @@ class FunnelSampler:
         self._trials: dict[int, Trial] = {}
         self._best: tuple[Trial, ...] = ()
         self._cost = TrainingCost(problem, self._encoding)
-        self._explorer = PolicySampler(replace(problem, sampler=SamplerSettings(name="tpe")), ())
+        explored = replace(problem, sampler=SamplerSettings(name="tpe"))
+        self._explorer = PolicySampler(explored, [trial for trial in trials if trial.origin == "baseline"])
         for trial in trials:
             self.tell(trial)
 
@@ -82,8 +124,8 @@ class FunnelSampler:
 
     @property
     def references(self) -> tuple[Proposal, ...]:
-        """The usual uniform policies that need no training."""
-        return tuple(each for each in reference_policies(self._problem.space) if not stages_of(each.policy))
+        """None: the additive front has better ones."""
+        return ()
 
     def tell(self, trial: Trial) -> None:
         """Take note of a trial, or of how one that was told before has ended."""
@@ -111,7 +153,7 @@ class FunnelSampler:
         self._read_proxies()
         if self._profile is None or self._next_seed() is not None or self._is_time_to_explore:
             return ()
-        self._shortlist = self._ranked(self._pool(), SHORTLIST)
+        self._shortlist = self._ranked(self._pool(), self._settings.shortlist)
         return tuple(self._encoding.policy_of(row) for row in self._shortlist)
 
     def leaves(self, trial: Trial) -> tuple[Proposal, ...]:
@@ -135,7 +177,10 @@ class FunnelSampler:
     @property
     def _is_time_to_explore(self) -> bool:
         later = sum(trial.origin in ("learner", "tpe") for trial in self._trials.values())
-        return self._predictor.trained < ENOUGH_TRIALS or later % EXPLORE_EVERY == EXPLORE_EVERY - 1
+        return (
+            self._predictor.trained < ENOUGH_TRIALS
+            or later % self._settings.explore_every == self._settings.explore_every - 1
+        )
 
     def _read_proxies(self) -> None:
         if self._profile is None and self._has_asked:
@@ -169,7 +214,7 @@ class FunnelSampler:
             return []
         sizes = np.log2(front.costs[useful, 1:2])
         # the mildest one is left out: the references are near it
-        chosen = farthest_first(sizes, SEEDS, taken=[int(sizes.argmax())])
+        chosen = farthest_first(sizes, self._settings.seeds, taken=[int(sizes.argmax())])
         return [tuple(front.options[useful[index]].tolist()) for index in chosen]
 
     def _pool(self) -> IntArray:
@@ -183,7 +228,7 @@ class FunnelSampler:
         changes = rng.random(around.shape) < 1.5 / len(counts)
         around = np.where(changes, rng.integers(0, counts, size=around.shape), around)
         at_random = rng.integers(0, counts, size=(_POOL["random"], len(counts)))
-        leaves = self._cost.leaves(parents)
+        leaves = self._cost.leaves(parents if self._settings.leaves else [])
         pool = np.unique(np.concatenate([front[spread], around, at_random, leaves]), axis=0)
         is_new = np.array([row not in self._tried for row in map(tuple, pool.tolist())])
         return np.asarray(pool[is_new & self._predictor.is_known(pool)])
@@ -197,7 +242,7 @@ class FunnelSampler:
             promising = np.argsort(_badness(guess.mean - guess.deviation, self._front_costs()))[:_MOST_SCORED]
             rows, guess = rows[promising], Prediction(guess.mean[promising], guess.deviation[promising])
         gain = expected_improvement(guess, self._front_costs(), self._reference)
-        score = gain / np.sqrt(self._cost.of(rows))
+        score = gain / self._cost.of(rows) ** self._settings.thrift
         order = np.argsort(-score, kind="stable")[:count]
         return [tuple(rows[index].tolist()) for index in order if gain[index] > 0]
 

@@ -12,6 +12,7 @@ from paretune.search.feasibility import excesses
 from paretune.search.front import values_of
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Direction, Objective
+from paretune.spaces.recipe import Rung
 from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial, TrialState
 
@@ -46,7 +47,7 @@ def optuna_trial(
     * Interrupted, at another rung, or a policy that the choices cannot express: not at all.
     """
     choice = _choice(trial, problem.space, distributions)
-    if choice is None or trial.rung is not problem.rung or trial.state is TrialState.INTERRUPTED:
+    if choice is None or trial.rung is not Rung.FULL or trial.state is TrialState.INTERRUPTED:
         return None
     told: dict[str, Any] = {"params": choice, "distributions": dict(distributions), "state": _STATES[trial.state]}
     if trial.state in (TrialState.COMPLETE, TrialState.REFUSED):

@@ -20,8 +20,8 @@ from paretune.spaces.trial import Trial, TrialState
 ENOUGH_TRIALS = 4
 #: Before that: the share of an untrained loss that is assumed to stay after training, and its deviation.
 _STAYS, _STAYS_DEVIATION = 0.3, 0.3
-#: By how many halvings a size may change in training, before the trials tell; they outweigh it from 3 on.
-_SIZE_DEVIATION, _PRIOR_WEIGHT = 0.05, 3
+#: By how many halvings a size may change in training, before the trials tell; and what stays unexplained then.
+_SIZE_DEVIATION, _SIZE_NOISE = 0.08, 0.01
 #: Single effects are stretched by what pairs showed, within reason.
 _RATIOS = (0.5, 2.0)
 #: Deviation of what nothing is known about.
@@ -70,7 +70,7 @@ class Predictor:
     @property
     def trained(self) -> int:
         """Trials it has learnt from."""
-        return len(self._trained)
+        return len(self._told)
 
     def use_profile(self, profile: Profile) -> None:
         """From now on, tell of policies without a proxy too."""
@@ -175,15 +175,20 @@ class Predictor:
     def _predict_size(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         untrained = np.log2(self._untrained_size(objective, rows))
         told = self._told
-        known = np.array([row for row, _ in told], dtype=np.int64).reshape(len(told), -1)
-        changes = np.zeros(0)
-        if len(told):
-            after = np.log2([values[objective.name] for _, values in told])
-            changes = after - np.log2(self._untrained_size(objective, known))
-        weight = len(changes) + _PRIOR_WEIGHT
-        mean = changes.sum() / weight
-        variance = (((changes - mean) ** 2).sum() + _PRIOR_WEIGHT * _SIZE_DEVIATION**2) / weight
-        return untrained + mean, np.full(len(rows), np.sqrt(variance))
+        if not told:
+            return untrained, np.full(len(rows), _SIZE_DEVIATION)
+        known = np.array([row for row, _ in told], dtype=np.int64)
+        after = np.log2([values[objective.name] for _, values in told])
+        changes = after - np.log2(self._untrained_size(objective, known))
+        mean, deviation = _ridge(self._one_hot(known), changes, self._one_hot(rows))
+        return untrained + mean, deviation
+
+    def _one_hot(self, rows: IntArray) -> FloatArray:
+        """Return a constant, and for every unit a column for each of its options."""
+        counts = self._encoding.option_counts
+        columns = [np.ones((len(rows), 1))]
+        columns += [np.eye(count)[rows[:, unit]] for unit, count in enumerate(counts)]
+        return np.hstack(columns)
 
     def _untrained_size(self, objective: Objective, rows: IntArray) -> FloatArray:
         sizes = np.full(len(rows), self._baseline[objective.name])
@@ -198,3 +203,18 @@ class Predictor:
     def _sum_of(profile: Profile, rows: IntArray, name: str) -> FloatArray:
         parts = [getattr(costs, name)[rows[:, unit]] for unit, costs in enumerate(profile.costs)]
         return np.asarray(np.sum(parts, axis=0))
+
+
+def _ridge(features: FloatArray, changes: FloatArray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and standard deviation of the changes of size that are asked, in halvings.
+
+    Bayesian linear regression in its dual form; every column is expected to matter by about as much.
+
+    References:
+        Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.12.
+    """
+    prior = _SIZE_DEVIATION**2 / features.sum(axis=1).mean()
+    inverse = np.linalg.inv(prior * features @ features.T + _SIZE_NOISE**2 * np.eye(len(features)))
+    across = prior * asked @ features.T
+    variance = prior * (asked**2).sum(axis=1) + _SIZE_NOISE**2 - ((across @ inverse) * across).sum(axis=1)
+    return across @ inverse @ changes, np.sqrt(np.maximum(variance, 0.0))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.search.feasibility import objectives_by_name
+from paretune.search.stopping import StopRules
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.objective import Constraint, Objective
@@ -46,7 +47,9 @@ class SearchProblem:
         seed: Seeds the proposals and every training.
         sampler: Who proposes, once the reference policies are through.
         trial_seconds: Deadline of one trial, in seconds; ``None`` sets none.
-        rung: How much is spent on a trial.
+        rungs: How much may be spent on a trial; ``full`` among them. With ``proxy``, policies that will hardly enlarge
+            the front are refused untrained; with ``short``, doubtful ones are trained a little first.
+        stop: What ends the search before its budget does.
         leaves: How many policies that need no further training are tried after each trained one.
     """
 
@@ -59,7 +62,8 @@ class SearchProblem:
     seed: int = 0
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     trial_seconds: float | None = None
-    rung: Rung = Rung.FULL
+    rungs: tuple[Rung, ...] = (Rung.FULL,)
+    stop: StopRules = field(default_factory=StopRules)
     leaves: int = 0
 
     def __post_init__(self) -> None:
@@ -68,7 +72,7 @@ class SearchProblem:
         measured = self.description.objectives
         for name in [
             *(objective.name for objective in self.objectives),
-            *(bound.objective for bound in self.constraints),
+            *(bound.objective for bound in (*self.constraints, *self.stop.wished)),
         ]:
             if name not in measured:
                 raise ConfigurationError(
@@ -76,6 +80,8 @@ class SearchProblem:
                 )
         if self.trial_seconds is not None and not self.trial_seconds > 0:
             raise ConfigurationError(f"The deadline of a trial must be above 0 seconds, got {self.trial_seconds!r}.")
+        if Rung.FULL not in self.rungs:
+            raise ConfigurationError("The rungs of a search must include full: only its trials make the front.")
         if self.leaves < 0:
             raise ConfigurationError(f"`leaves` must be at least 0, got {self.leaves!r}.")
 

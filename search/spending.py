@@ -169,5 +169,5 @@ def _most_steps(problem: SearchProblem) -> int | None:
     if not samples:
         return None
     recipe = problem.recipe
-    steps = sum(stage.steps(samples, problem.rung) for stage in (recipe.prune, recipe.cluster, recipe.quantize))
+    steps = sum(stage.steps(samples) for stage in (recipe.prune, recipe.cluster, recipe.quantize))
     return math.ceil(1.5 * steps) + 10

@@ -1,7 +1,7 @@
-"""A policy at random that no trial has had yet."""
+"""Policies at random that no trial has had yet."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 
 from paretune.search.references import Proposal
@@ -28,4 +28,23 @@ def draw_untried(space: Space, knows: Callable[[str], bool], draws: random.Rando
         policy = space.policy(choice)
         if not knows(policy.digest):
             return Proposal(choice, policy)
+    return None
+
+
+def draw_neighbour(
+    space: Space, choice: Mapping[str, int], knows: Callable[[str], bool], draws: random.Random
+) -> Proposal | None:
+    """Return a policy at random that is not known and differs from ``choice`` in one parameter, or ``None``."""
+    changes = [
+        (parameter.name, index)
+        for parameter in space.parameters
+        for index in range(len(parameter.choices))
+        if index != choice[parameter.name]
+    ]
+    draws.shuffle(changes)
+    for name, index in changes:
+        changed = {**choice, name: index}
+        policy = space.policy(changed)
+        if not knows(policy.digest):
+            return Proposal(changed, policy)
     return None

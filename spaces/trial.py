@@ -34,7 +34,7 @@ class Trial:
         state: Where it stands.
         origin: Who proposed it: ``baseline``, ``reference`` or the sampler's name.
         parameters: The sampler's own coordinates (parameter name to index of the choice), empty where it has none.
-        reason: Why it failed or was refused, one line.
+        reason: Why it failed, was refused or went no further than a short training, one line.
         measurement: Its numbers, on the validation split; set when ``state`` is ``complete``. Read back from a
             ledger it has no ``artifacts``: those are files in the trial's folder.
         test_values: The same numbers on the test split, where they have been measured.
@@ -63,9 +63,11 @@ class Trial:
 def stem_trained_by(trial: Trial) -> str:
     """Return the digest of the stem that a trial needs trained; empty where it needs none, or is not complete.
 
-    A budget of trials counts different stems: what shares one with an earlier trial is a free leaf.
+    A budget of trials counts different stems that were trained in full: what shares one with an earlier trial is a
+    free leaf.
     """
-    if trial.state is not TrialState.COMPLETE or not stages_of(trial.candidate.policy):
+    is_full = trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL
+    if not is_full or not stages_of(trial.candidate.policy):
         return ""
     return trial.candidate.stem_digest
 

@@ -27,23 +27,25 @@ class Course:
         training_steps: Spent until then, at every rung.
         seconds: Recorded seconds of everything measured until then, and real seconds of the search itself.
         search_seconds: The latter part.
-        accuracy: Of each full trial.
-        size_bytes: Of each full trial.
     """
 
     volume: list[float] = field(default_factory=list)
     training_steps: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     search_seconds: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    size_bytes: list[float] = field(default_factory=list)
+
+    def note(self, *, volume: float, training_steps: int, seconds: float, search_seconds: float) -> None:
+        """Add what holds after one more full trial."""
+        self.volume.append(volume)
+        self.training_steps.append(training_steps)
+        self.seconds.append(seconds)
+        self.search_seconds.append(search_seconds)
 
 
 class _Watch:
     """A service that adds up what evaluations cost, and a listener that notes the course."""
 
-    def __init__(self, table: Table, seed_noise: object = None) -> None:
-        self._table = table
+    def __init__(self, table: Table) -> None:
         self._evaluator = TabularEvaluator(table)
         self.inner = ImmediateService(self)
         self.course = Course()
@@ -71,12 +73,12 @@ class _Watch:
     def _note(self, trial: Trial) -> None:
         values = values_of(trial)
         own = time.perf_counter() - self._began - self._lookup_seconds
-        self.course.volume.append(self._front.with_point(values["accuracy"], values["size_bytes"]))
-        self.course.training_steps.append(self._steps)
-        self.course.seconds.append(self._seconds + own)
-        self.course.search_seconds.append(own)
-        self.course.accuracy.append(values["accuracy"])
-        self.course.size_bytes.append(values["size_bytes"])
+        self.course.note(
+            volume=self._front.with_point(values["accuracy"], values["size_bytes"]),
+            training_steps=self._steps,
+            seconds=self._seconds + own,
+            search_seconds=own,
+        )
 
 
 class Staircase:

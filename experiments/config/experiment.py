@@ -16,15 +16,26 @@ Every key but ``model`` and ``data`` can be left out::
     objectives: [metric, size_bytes]  # or the metric by its own name; also latency_ratio, raw_bytes, entropy_bytes
     constraints: {accuracy: {drop: 0.02}, size_bytes: {max: 60kB}, latency_ratio: 1.5x}
     recipe: {prune: {epochs: 4, learning_rate: 0.001}, cluster: {epochs: 2}, quantize: {epochs: 2}}
-    search: {sampler: tpe, seed: 0, workers: 2, threads: 1, trial_minutes: 10, leaves: 2, engine: compiled}
+    stop_when: {accuracy: {drop: 0.01}, size_bytes: 30kB}   # a trial that keeps to all of these ends the search
+    search:
+      sampler: funnel                 # or one of Optuna's: {name: NSGAIISampler, arguments: {population_size: 20}}
+      rungs: [proxy, short, full]     # what may be spent on a trial; full alone trains every policy to the end
+      stop_when_flat: {trials: 30, gain: 0.001}   # end when the hypervolume gained less in so many trials
+      seed: 0
+      workers: 2
+      threads: 1
+      trial_minutes: 10
+      leaves: 2                       # with Optuna's samplers; the funnel proposes leaves of its own
+      engine: compiled
     budget: {trials: 24, minutes: 60, training_steps: 100000}
     tracking: {uri: null, experiment: paretune}     # or off
 
-``search.sampler`` is ``tpe``, or any Optuna sampler as ``{name: NSGAIISampler, arguments: {population_size: 20}}``.
+``search.sampler`` is ``funnel``, an Optuna sampler by class name or short (``tpe``, ``nsgaii``, ``random``, ...), or
+``keras-tuner:bayesian``, ``keras-tuner:hyperband``, ``keras-tuner:random``.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +47,7 @@ from paretune.experiments.machine import own_cpus, workers_that_fit
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Constraint
-from paretune.spaces.recipe import Recipe
+from paretune.spaces.recipe import Recipe, Rung
 from paretune.spaces.space import SpaceSettings
 from paretune.spaces.trial import Budget
 
@@ -48,6 +59,8 @@ STAGES = "stages"
 
 #: The name that stands for the task's metric, whatever it is called.
 METRIC = "metric"
+
+_LATENCY = "latency_ratio"
 
 _DEFAULT_BUDGET = Budget(trials=24)
 
@@ -83,8 +96,12 @@ class Experiment:
         objectives: Names; ``metric`` stands for the task's metric.
         constraints: Bounds on objectives, under the same names.
         recipe: How candidates are trained.
-        sampler: ``tpe`` or the class name of an Optuna sampler.
-        sampler_arguments: What that class is called with.
+        stop_when: Bounds; a trial on the front that keeps to all of them ends the search. None ends none.
+        sampler: ``funnel``, or the name of one of Optuna's or Keras Tuner's.
+        sampler_arguments: What that one is called with.
+        rungs: How much may be spent on a trial.
+        flat_trials: Trained trials without a gain that end the search; ``None`` lets it go on.
+        flat_gain: Share of the hypervolume that counts as a gain.
         seed: Of the sampler, the data's split and the training.
         workers: Worker processes; ``None`` for as many as fit this machine.
         threads: Threads of each worker; ``None`` for one, or a fair share of the CPUs among ``workers``.
@@ -108,8 +125,12 @@ class Experiment:
     objectives: tuple[str, ...] = (METRIC, "size_bytes")
     constraints: tuple[Constraint, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
-    sampler: str = "tpe"
+    stop_when: tuple[Constraint, ...] = ()
+    sampler: str = "funnel"
     sampler_arguments: Mapping[str, Any] = field(default_factory=dict)
+    rungs: tuple[Rung, ...] = tuple(Rung)
+    flat_trials: int | None = None
+    flat_gain: float = 0.0
     seed: int = 0
     workers: int | None = None
     threads: int | None = None
@@ -129,6 +150,11 @@ class Experiment:
     def fair_workers(self, threads: int) -> int:
         """Return how many workers of so many threads to start: as the file says, else as many as fit this machine."""
         return self.workers or workers_that_fit(threads)
+
+    @property
+    def minds_latency(self) -> bool:
+        """Whether latency is optimised or bounded, so that it must be known before training too."""
+        return _LATENCY in (*self.objectives, *(bound.objective for bound in (*self.constraints, *self.stop_when)))
 
     def settings_for_evaluator(
         self,
@@ -153,6 +179,7 @@ class Experiment:
             cache_folder=None if cache_folder is None else str(cache_folder.absolute()),
             stage_folder=None if run_folder is None else str(run_folder.absolute() / STAGES),
             turnstile_folder=None if run_folder is None else str(run_folder.absolute()),
+            proxy_latency=self.minds_latency,
             engine=self.engine,
         )
 
@@ -249,10 +276,14 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
         class_weights=class_weights(section.task.class_weights, problems),
         space=space_settings(section.space, problems),
         objectives=tuple(section.objectives),
-        constraints=all_constraints(section.constraints, problems),
+        constraints=all_constraints(section.constraints, "constraints", problems),
+        stop_when=all_constraints(section.stop_when, "stop_when", problems),
         recipe=whole_recipe(section.recipe, problems),
         sampler=search.sampler.name,
         sampler_arguments=search.sampler.arguments,
+        rungs=_rungs(search.rungs, problems),
+        flat_trials=None if search.stop_when_flat is None else search.stop_when_flat.trials,
+        flat_gain=0.0 if search.stop_when_flat is None else search.stop_when_flat.gain,
         seed=search.seed,
         workers=search.workers,
         threads=search.threads,
@@ -262,6 +293,12 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
         budget=Budget(**budget.model_dump()) if budget is not None and budget.model_fields_set else _DEFAULT_BUDGET,
         tracking=None if tracking is None else Tracking(uri=tracking.uri, experiment=tracking.experiment),
     )
+
+
+def _rungs(names: Sequence[str], problems: Problems) -> tuple[Rung, ...]:
+    if Rung.FULL not in names:
+        problems.add(("search", "rungs"), f"`rungs` must include full: only its trials make the front; got {names}.")
+    return tuple(rung for rung in Rung if rung in names)
 
 
 def _name(name: str, problems: Problems) -> str:

@@ -89,6 +89,9 @@ objectives: [metric, size_bytes]
 #   metric: {{drop: 0.02}}                   # at most this much worse than the uncompressed model
 #   size_bytes: 0.25x                      # or {{max: 60kB}}
 
+# What is enough: a trial that keeps to all of these ends the search.
+# stop_when: {{metric: {{drop: 0.01}}, size_bytes: 0.1x}}
+
 # How each candidate is retrained, stage by stage. More epochs: better results, slower trials.
 recipe:
   prune: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, pruning_schedule: polynomial}}
@@ -96,11 +99,11 @@ recipe:
   quantize: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine}}
 
 search:
-  sampler: tpe                            # or {{name: NSGAIISampler, arguments: {{population_size: 20}}}}
+  sampler: funnel                         # or tpe, {{name: NSGAIISampler, arguments: {{population_size: 20}}}}, ...
   seed: 0
   # workers: 2                            # processes that train at the same time; as many as fit when left out
   # threads: 1                            # of each worker; more for large models, whose steps they speed up
-  leaves: 2                               # other number formats tried for the same trained weights, for free
+  # stop_when_flat: {{trials: 30, gain: 0.001}}   # end when the front has stopped growing
   trial_minutes: 10                       # a trial that takes longer is given up
 
 # Totals for the run, whichever is spent first; raise them later to go on.

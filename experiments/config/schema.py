@@ -53,16 +53,25 @@ class SpaceSection(KnobsSection):
 
 
 class SamplerSection(Section):
-    """An Optuna sampler by class name."""
+    """Who proposes: Paretune's own funnel, or a sampler of Optuna's or Keras Tuner's."""
 
     name: str
     arguments: dict[str, Any] = {}
 
 
+class FlatSection(Section):
+    """When the front counts as flat."""
+
+    trials: int = Field(default=30, ge=1)
+    gain: float = Field(default=0.001, ge=0)
+
+
 class SearchSection(Section):
     """How to look."""
 
-    sampler: SamplerSection = SamplerSection(name="tpe")
+    sampler: SamplerSection = SamplerSection(name="funnel")
+    rungs: list[Literal["proxy", "short", "full"]] = ["proxy", "short", "full"]
+    stop_when_flat: FlatSection | None = None
     seed: int = Field(default=0, ge=0)
     workers: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
@@ -101,6 +110,7 @@ class ExperimentSection(Section):
     space: SpaceSection = SpaceSection()
     objectives: list[str] = Field(default=["metric", "size_bytes"], min_length=1)
     constraints: dict[str, Any] = {}
+    stop_when: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     search: SearchSection = SearchSection()
     budget: BudgetSection | None = None

@@ -110,11 +110,11 @@ def class_weights(document: Any, problems: Problems) -> Mapping[int, float] | st
     return dict(sorted(factors.items()))
 
 
-def all_constraints(document: Mapping[str, Any], problems: Problems) -> tuple[Constraint, ...]:
-    """Read the bounds on objectives, by name."""
+def all_constraints(document: Mapping[str, Any], section: str, problems: Problems) -> tuple[Constraint, ...]:
+    """Read the bounds on objectives, by name, of the section ``constraints`` or ``stop_when``."""
     constraints: list[Constraint] = []
     for name, bounds in document.items():
-        with problems.at("constraints", name):
+        with problems.at(section, name):
             constraints.extend(read_constraints(name, bounds))
     return tuple(constraints)
 

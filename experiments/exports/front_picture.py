@@ -1,4 +1,4 @@
-"""The front as a picture; the only module that draws."""
+"""The front as a picture."""
 
 import io
 from collections.abc import Sequence

@@ -58,6 +58,7 @@ def read_facts(document: Mapping[str, Any]) -> RunFacts:
 
 
 def description_document(description: ModelDescription) -> dict[str, Any]:
+    """Return plain data that :func:`read_description` reads back to an equal value."""
     # asdict() would copy what mappings hold, and fails on those that cannot be copied
     return {
         "architecture": description.architecture,
@@ -71,6 +72,7 @@ def description_document(description: ModelDescription) -> dict[str, Any]:
 
 
 def read_description(document: Mapping[str, Any]) -> ModelDescription:
+    """Read what :func:`description_document` wrote."""
     return ModelDescription(
         architecture=document["architecture"],
         layers=tuple(_layer(row) for row in document["layers"]),

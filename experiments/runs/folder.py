@@ -26,8 +26,11 @@ class RunFolder:
         runs/digits/
             ledger.sqlite        every trial and what it measured
             experiment.yaml      the experiment file as it was last searched
+            front.png            the front so far
+            profile.png .json    what each decision costs alone, once that has been measured
             trials/00012/        model.tflite, weights.npz, policy.yaml, fidelity.json
             stages/              trained stages that later trials start from; may be deleted
+            asked/               policies that `paretune front` has named and nobody has trained
             worker.log           what the workers printed
             .lock                held by the search that is writing here
             .gate .room          where workers wait while one of them measures latency
@@ -47,6 +50,11 @@ class RunFolder:
     def experiment(self) -> Path:
         """The copy of the experiment file."""
         return self.path / "experiment.yaml"
+
+    @property
+    def asked(self) -> Path:
+        """Folder of policies that were named when the run was asked again."""
+        return self.path / "asked"
 
     @property
     def worker_log(self) -> Path:

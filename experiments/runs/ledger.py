@@ -194,6 +194,12 @@ class SqlLedger:
             rows = connection.execute(select(PROXIES).order_by(PROXIES.c.id)).mappings()
             return tuple(proxy_of_row(row) for row in rows)
 
+    def proxies_so_far(self) -> tuple[int, float]:
+        """Return how many proxies there are, and the seconds they took, without reading them."""
+        with self._transaction() as connection:
+            count, seconds = connection.execute(select(func.count(), func.sum(PROXIES.c.seconds))).one()
+            return int(count), float(seconds or 0.0)
+
     def keep_proxy(self, proxy: Proxy) -> None:
         """Add what a policy measures without training."""
         with self._transaction() as connection:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.experiments.config.experiment import METRIC, Experiment
+from paretune.experiments.exports.profile_keeping import keep_profile
 from paretune.experiments.files import write_atomically
 from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.fingerprint import digest_without_loading, require_same, run_fingerprint
@@ -24,6 +25,7 @@ from paretune.experiments.runs.run import (
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
 from paretune.search.settings import SamplerSettings, SearchProblem
+from paretune.search.stopping import StopRules
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.objective import Constraint, Objective
@@ -143,6 +145,7 @@ def search_run(
 
     run = prepared.run
     outcome = run_search(prepared.problem, prepared.pool, run.ledger, notify=notify, stop_requested=stop_requested)
+    keep_profile(run)
     if not outcome.interrupted:
         say("measuring the front on the test split")
         measure_on_test(run, prepared.pool)
@@ -174,13 +177,19 @@ def search_problem(experiment: Experiment, description: ModelDescription) -> Sea
             description=description,
             space=build_space(description.layers, experiment.space),
             objectives=_objectives(experiment, description),
-            constraints=_constraints(experiment, description),
+            constraints=_named_constraints(experiment.constraints, description),
             budget=experiment.budget,
             recipe=experiment.recipe,
             seed=experiment.seed,
             sampler=SamplerSettings(name=experiment.sampler, arguments=experiment.sampler_arguments),
             trial_seconds=experiment.trial_minutes * 60,
             leaves=experiment.leaves,
+            rungs=experiment.rungs,
+            stop=StopRules(
+                wished=_named_constraints(experiment.stop_when, description),
+                flat_trials=experiment.flat_trials,
+                flat_gain=experiment.flat_gain,
+            ),
         )
 
 
@@ -211,11 +220,12 @@ def _objectives(experiment: Experiment, description: ModelDescription) -> tuple[
     return tuple(description.objectives[name] for name in sorted(names, key=lambda name: name != metric))
 
 
-def _constraints(experiment: Experiment, description: ModelDescription) -> tuple[Constraint, ...]:
+def _named_constraints(constraints: tuple[Constraint, ...], description: ModelDescription) -> tuple[Constraint, ...]:
+    """Return constraints in which the task's metric has its own name."""
     metric = next(iter(description.objectives))
     return tuple(
         replace(constraint, objective=metric) if constraint.objective == METRIC else constraint
-        for constraint in experiment.constraints
+        for constraint in constraints
     )
 
 

@@ -1,15 +1,16 @@
 """What every sampler of policies promises; a test module supplies its settings.
 
 Subclass :class:`SamplerContract` and give it ``settings``. A sampler that learns from trials subclasses
-:class:`LearnerContract` instead.
+:class:`LearnerContract` instead; one that is none of Optuna's overrides ``build``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 
+from paretune.search.proposer import Proposer
 from paretune.search.references import Proposal
 from paretune.search.sampler import PolicySampler
 from paretune.search.settings import SamplerSettings, SearchProblem
@@ -20,6 +21,8 @@ from paretune.spaces.recipe import Limit, Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, MemoryLedger, layer_specs, with_baseline
+
+Build = Callable[[SearchProblem, Sequence[Trial]], Proposer]
 
 EVALUATOR = AnalyticEvaluator(layers=layer_specs(3))
 TINY: Mapping[str, tuple[Any, ...]] = {
@@ -40,43 +43,51 @@ class SamplerContract:
     def settings(self) -> SamplerSettings:
         raise NotImplementedError
 
-    def test_a_proposal_is_a_policy_of_the_space_and_no_policy_comes_twice(self, settings: SamplerSettings) -> None:
+    @pytest.fixture
+    def build(self) -> Build:
+        return PolicySampler
+
+    def test_a_proposal_is_a_policy_of_the_space_and_no_policy_comes_twice(
+        self, settings: SamplerSettings, build: Build
+    ) -> None:
         problem = self.problem(settings)
         seen = {EVALUATOR_BASELINE}
         ledger = with_baseline(EVALUATOR)
-        for proposal in proposals(problem, ledger, 40):
+        for proposal in proposals(problem, ledger, 40, build):
             assert problem.space.policy(proposal.choice) == proposal.policy
             assert proposal.policy.digest not in seen
             seen.add(proposal.policy.digest)
 
-    def test_the_same_seed_gives_the_same_proposals(self, settings: SamplerSettings) -> None:
-        first = digests(proposals(self.problem(settings, seed=5), with_baseline(EVALUATOR), 25))
-        assert digests(proposals(self.problem(settings, seed=5), with_baseline(EVALUATOR), 25)) == first
-        other = digests(proposals(self.problem(settings, seed=6), with_baseline(EVALUATOR), 25))
+    def test_the_same_seed_gives_the_same_proposals(self, settings: SamplerSettings, build: Build) -> None:
+        first = digests(proposals(self.problem(settings, seed=5), with_baseline(EVALUATOR), 25, build))
+        assert digests(proposals(self.problem(settings, seed=5), with_baseline(EVALUATOR), 25, build)) == first
+        other = digests(proposals(self.problem(settings, seed=6), with_baseline(EVALUATOR), 25, build))
         assert (other != first) is self.follows_the_seed
 
     @pytest.mark.parametrize("stopped_after", [1, 12, 23])
     def test_a_rebuilt_sampler_goes_on_as_if_it_had_not_stopped(
-        self, settings: SamplerSettings, stopped_after: int
+        self, settings: SamplerSettings, build: Build, stopped_after: int
     ) -> None:
         problem = self.problem(settings)
-        whole = digests(proposals(problem, with_baseline(EVALUATOR), 30))
+        whole = digests(proposals(problem, with_baseline(EVALUATOR), 30, build))
         ledger = with_baseline(EVALUATOR)
-        before = digests(proposals(problem, ledger, stopped_after))
-        after = digests(proposals(problem, ledger, 30 - stopped_after))
+        before = digests(proposals(problem, ledger, stopped_after, build))
+        after = digests(proposals(problem, ledger, 30 - stopped_after, build))
         assert before + after == whole
 
-    def test_a_small_space_is_tried_out_and_then_nothing_more_is_proposed(self, settings: SamplerSettings) -> None:
+    def test_a_small_space_is_tried_out_and_then_nothing_more_is_proposed(
+        self, settings: SamplerSettings, build: Build
+    ) -> None:
         problem = replace(self.problem(settings), space=build_space(EVALUATOR.layers, SpaceSettings(choices=TINY)))
-        found = digests(proposals(problem, with_baseline(EVALUATOR), 200))
+        found = digests(proposals(problem, with_baseline(EVALUATOR), 200, build))
         every = {policy.digest for policy in problem.space.policies()}
         assert len(found) == len(set(found)) == 63
         assert set(found) == every - {EVALUATOR_BASELINE}
 
-    def test_trials_of_every_state_can_be_told(self, settings: SamplerSettings) -> None:
+    def test_trials_of_every_state_can_be_told(self, settings: SamplerSettings, build: Build) -> None:
         problem = self.problem(settings, constraints=(Constraint(objective="accuracy", bound=Bound.DROP, value=0.1),))
         ledger = with_baseline(EVALUATOR)
-        sampler = PolicySampler(problem, ledger.trials())
+        sampler = build(problem, ledger.trials())
         for turn in range(24):
             proposal = sampler.ask()
             assert proposal is not None
@@ -85,12 +96,12 @@ class SamplerContract:
             sampler.tell(ledger.close_trial(ended_in_turn(trial, turn)))
         following = sampler.ask()
         assert following is not None
-        assert following == PolicySampler(problem, ledger.trials()).ask()
+        assert following == build(problem, ledger.trials()).ask()
 
     def test_nothing_is_said_on_the_terminal(
-        self, settings: SamplerSettings, capfd: pytest.CaptureFixture[str]
+        self, settings: SamplerSettings, build: Build, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        digests(proposals(self.problem(settings), with_baseline(EVALUATOR), 15))
+        digests(proposals(self.problem(settings), with_baseline(EVALUATOR), 15, build))
         captured = capfd.readouterr()
         assert captured.out + captured.err == ""
 
@@ -108,17 +119,17 @@ class SamplerContract:
 class LearnerContract(SamplerContract):
     """What a sampler promises on top when it learns from trials."""
 
-    def test_good_seeds_draw_later_proposals_towards_them(self, settings: SamplerSettings) -> None:
+    def test_good_seeds_draw_later_proposals_towards_them(self, settings: SamplerSettings, build: Build) -> None:
         good = LayerPolicy(sparsity=0.5, clusters=16, quantization=Quantization.INT8_QAT)
         problem = self.problem(settings)
         seeded = with_baseline(EVALUATOR)
         add_seeds(problem, seeded, around=good)
-        with_seeds = [distance(p, good) for p in proposals(problem, seeded, 40)][-20:]
+        with_seeds = [distance(p, good) for p in proposals(problem, seeded, 40, build)][-20:]
         unseeded = [distance(p, good) for p in random_proposals(problem, 20)]
         assert sum(with_seeds) / 20 < 0.75 * sum(unseeded) / 20
 
-    def test_late_proposals_are_rarely_refused(self, settings: SamplerSettings) -> None:
-        tried = infeasible_proposals(self.problem(settings), most_bytes=3e3, told_as=TrialState.REFUSED)
+    def test_late_proposals_are_rarely_refused(self, settings: SamplerSettings, build: Build) -> None:
+        tried = infeasible_proposals(self.problem(settings), most_bytes=3e3, told_as=TrialState.REFUSED, build=build)
         assert sum(tried[-40:]) <= sum(tried[:40])
         assert sum(tried[-40:]) <= 20
 
@@ -126,9 +137,9 @@ class LearnerContract(SamplerContract):
 EVALUATOR_BASELINE = with_baseline(EVALUATOR).trials()[0].candidate.policy.digest
 
 
-def proposals(problem: SearchProblem, ledger: MemoryLedger, count: int) -> list[Proposal]:
+def proposals(problem: SearchProblem, ledger: MemoryLedger, count: int, build: Build = PolicySampler) -> list[Proposal]:
     """Ask a sampler, rebuilt from the ledger, for up to ``count`` proposals, each evaluated before the next."""
-    sampler = PolicySampler(problem, ledger.trials())
+    sampler = build(problem, ledger.trials())
     found: list[Proposal] = []
     while len(found) < count and (proposal := sampler.ask()) is not None:
         found.append(proposal)
@@ -136,12 +147,14 @@ def proposals(problem: SearchProblem, ledger: MemoryLedger, count: int) -> list[
     return found
 
 
-def infeasible_proposals(problem: SearchProblem, *, most_bytes: float, told_as: TrialState) -> list[bool]:
+def infeasible_proposals(
+    problem: SearchProblem, *, most_bytes: float, told_as: TrialState, build: Build = PolicySampler
+) -> list[bool]:
     """Return which of 120 proposals in a row were larger than allowed, and therefore refused, or told as failed."""
     bound = Constraint(objective="size_bytes", bound=Bound.MAX, value=most_bytes)
     problem = replace(problem, constraints=(bound,))
     ledger = with_baseline(EVALUATOR)
-    sampler = PolicySampler(problem, ledger.trials())
+    sampler = build(problem, ledger.trials())
     infeasible = []
     for _ in range(120):
         proposal = sampler.ask()

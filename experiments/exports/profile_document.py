@@ -1,0 +1,83 @@
+"""The profile of a run as plain data: what is kept as ``profile.json``, and drawn."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from paretune.experiments.runs.run_profile import RunProfile
+from paretune.search.encoding import Option, Unit
+from paretune.spaces.policy import KNOBS, LayerPolicy
+
+
+def profile_document(found: RunProfile, *, run_id: str, metric: str) -> dict[str, Any]:
+    """Return what every decision that was measured alone costs, beside what the model measures without any.
+
+    ::
+
+        {"run": ..., "metric": "accuracy", "base": {"values": {...}, "layers": {...}}, "fixed_bytes": ...,
+         "layers": [{"layers": ["conv0"], "options": [
+             {"changes": {"sparsity": 0.5}, "loss_rise": 0.01, "metric_drop": 0.002, "bytes": 812}, ...]}, ...],
+         "additivity": {"pairs": [{"sum": 0.02, "together": 0.03}, ...], "median_ratio": 1.5, "sentence": ...}}
+
+    The first option of a unit changes nothing. Drops are in the metric's own unit, whichever its direction. What could
+    not be measured is null.
+
+    Args:
+        found: The profile.
+        run_id: Whose it is.
+        metric: Name of the task's metric.
+    """
+    profile = found.profile
+    additivity = profile.additivity
+    return {
+        "run": run_id,
+        "metric": metric,
+        "base": {"values": dict(profile.base.values), **profile.base.policy.to_document()},
+        "fixed_bytes": _finite(profile.fixed_bytes),
+        "layers": [
+            {"layers": list(unit.layers), "options": _options(found, number)}
+            for number, unit in enumerate(profile.units)
+        ],
+        "additivity": {
+            "pairs": [
+                {"sum": _finite(one), "together": _finite(both)}
+                for one, both in zip(additivity.sums, additivity.together, strict=True)
+            ],
+            "median_ratio": additivity.median_ratio,
+            "sentence": str(additivity),
+        },
+    }
+
+
+def _options(found: RunProfile, number: int) -> list[dict[str, Any]]:
+    """Return the first option of a unit and those that were measured alone, by how many knobs they change."""
+    unit, costs = found.profile.units[number], found.profile.costs[number]
+    # options hold mappings, which cannot be hashed
+    alone = {id(option) for other, option in found.plan.singles if other is unit}
+    rows = [
+        {
+            "changes": _changes(unit, option),
+            "loss_rise": _finite(costs.loss[index]),
+            "metric_drop": _finite(costs.metric[index]),
+            "bytes": _finite(costs.bytes[index]),
+        }
+        for index, option in enumerate(unit.options)
+        if index == 0 or id(option) in alone
+    ]
+    return sorted(rows, key=lambda row: len(row["changes"]))
+
+
+def _changes(unit: Unit, option: Option) -> dict[str, Any]:
+    """Return the choices of an option that are not the first ones, by knob."""
+    chosen = {
+        parameter.knob: parameter.choices[option.choice[parameter.name]]
+        for parameter in unit.parameters
+        if option.choice[parameter.name]
+    }
+    spelled = LayerPolicy(**chosen).to_document()
+    return {knob: spelled[knob] for knob in KNOBS if knob in chosen}
+
+
+def _finite(value: float | np.floating[Any]) -> float | None:
+    return float(value) if math.isfinite(value) else None

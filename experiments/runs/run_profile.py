@@ -1,0 +1,61 @@
+"""The profile of a run, rebuilt from its ledger."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from paretune.experiments.runs.run import Run
+from paretune.search.encoding import Encoding
+from paretune.search.profile import Profile, ProfilePlan, read_profile
+from paretune.spaces.objective import Direction
+from paretune.spaces.proxy import Proxy
+from paretune.spaces.space import build_space
+from paretune.spaces.trial import Trial
+
+#: Origins of trials that are only proposed once the profile has been measured.
+_AFTER_THE_PROFILE = frozenset({"seed", "learner"})
+
+
+@dataclass(frozen=True, slots=True)
+class RunProfile:
+    """What a run's funnel has measured before it trained.
+
+    Attributes:
+        plan: What was to be measured.
+        profile: What single decisions cost.
+        proxies: Everything measured untrained so far, by digest of the policy.
+    """
+
+    plan: ProfilePlan
+    profile: Profile
+    proxies: Mapping[str, Proxy]
+
+
+def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | None:
+    """Return the profile of a run; ``None`` if it has made none, or not all of it yet.
+
+    Args:
+        run: Open for reading or for writing.
+        trials: As :meth:`Run.trials` returned them; read anew where they are left out.
+    """
+    count, _ = run.ledger.proxies_so_far()
+    trials = run.trials() if trials is None else trials
+    if not count or not trials:
+        return None
+    space = build_space(run.facts.description.layers, run.experiment.space)
+    # not the experiment's seed: the command line may have named another
+    plan = ProfilePlan(Encoding(space), seed=trials[0].candidate.seed)
+    wanted = {policy.digest for policy in plan.policies()}
+    is_over = any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
+    if not is_over and count < len(wanted):
+        return None
+    architecture = run.facts.description.architecture
+    proxies = {
+        proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.architecture == architecture
+    }
+    # A policy that could not be measured is in no ledger: then the trials tell that the funnel has gone on without it.
+    if not is_over and not wanted <= proxies.keys():
+        return None
+    metric = next(iter(run.facts.description.objectives.values()))
+    sign = 1 if metric.direction is Direction.MAXIMIZE else -1
+    profile = read_profile(plan, proxies, metric.name, sign)
+    return None if profile is None else RunProfile(plan, profile, proxies)

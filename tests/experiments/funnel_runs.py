@@ -1,0 +1,102 @@
+"""Runs that the funnel has made, with numbers from the analytic evaluator: real ledger, real files, virtual time."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paretune.experiments.config.experiment import parse_experiment
+from paretune.experiments.runs.facts import RunFacts
+from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.ledger import SqlLedger
+from paretune.experiments.runs.run import facts_to_remember
+from paretune.search.driver import run_search
+from paretune.search.settings import SamplerSettings, SearchProblem
+from paretune.search.simulation import ImmediateService
+from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.space import build_space
+from paretune.spaces.trial import Budget
+from tests.fakes import AnalyticEvaluator, with_baseline
+
+TEXT = """\
+name: fake
+model: model.npz
+data: data.npz
+space: {sparsity: [0, 0.5, 0.8], clusters: [none, 16], quantization: [float32, int8, int4]}
+tracking: off
+"""
+
+
+class GradualEvaluator(AnalyticEvaluator):
+    """Loses more of its metric the less it has been trained, so that untrained policies differ as trained ones do."""
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Any:
+        measurement = super().evaluate(candidate, rung, limit)
+        trained = super()._values(candidate.policy, Rung.FULL)
+        left = {Rung.PROXY: 3.0, Rung.SHORT: 1.5, Rung.FULL: 1.0}[rung]
+        changed = {"accuracy": 0.98 - left * (0.98 - trained["accuracy"]), "loss": left * trained["loss"]}
+        return replace(measurement, values={**measurement.values, **changed})
+
+
+def make_run(
+    place: Path,
+    *,
+    text: str = TEXT,
+    evaluator: AnalyticEvaluator | None = None,
+    trials: int = 8,
+    sampler: str = "funnel",
+    stop_requested: Callable[[], bool] = lambda: False,
+    before: Callable[[Candidate, Rung], None] = lambda candidate, rung: None,
+    **settings: Any,
+) -> RunFolder:
+    """Search in ``place/runs/fake`` for the experiment ``place/exp.yaml``, and return the run's folder.
+
+    Args:
+        place: A folder.
+        text: The experiment file.
+        evaluator: Measures; one whose numbers get better with training by default.
+        trials: Trained in full.
+        sampler: Proposes.
+        stop_requested: As for ``run_search``.
+        before: As for ``ImmediateService``.
+        settings: Of the search problem.
+    """
+    evaluator = evaluator or GradualEvaluator()
+    for name in ("model.npz", "data.npz"):
+        (place / name).touch()
+    (place / "exp.yaml").write_text(text)
+    experiment = parse_experiment(text, place / "exp.yaml")
+    description = evaluator.describe()
+    objectives = settings.pop("objectives", tuple(list(description.objectives.values())[:2]))
+    problem = SearchProblem(
+        description=description,
+        space=build_space(description.layers, experiment.space),
+        objectives=objectives,
+        budget=Budget(trials=trials),
+        sampler=SamplerSettings(name=sampler),
+        **settings,
+    )
+    facts = RunFacts(
+        run_id="0" * 32,
+        description=description,
+        objectives=problem.objectives,
+        constraints=problem.constraints,
+        fingerprint={},
+        threads=1,
+    )
+    folder = RunFolder(place / "runs" / "fake")
+    folder.make()
+    ledger = SqlLedger.create(folder.ledger)
+    try:
+        ledger.remember(facts_to_remember(experiment, facts))
+        with_baseline(evaluator, ledger)  # type: ignore[arg-type]  # any ledger will do
+        service = ImmediateService(evaluator, before=before)
+        run_search(problem, service, ledger, clock=service.clock, stop_requested=stop_requested)
+    finally:
+        ledger.close()
+    return folder
+
+
+def measured(values: Mapping[str, float], *names: str) -> dict[str, float]:
+    """Return some of a trial's values."""
+    return {name: values[name] for name in names}
