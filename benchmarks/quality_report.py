@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from table.replay import Course
-from table.tabular import read_table
+from table.replay import Course, Staircase
+from table.tabular import Table, read_table
 
 LEVELS = (0.9, 0.95, 0.98, 0.99)
 _RESAMPLES = 2_000
@@ -27,6 +27,7 @@ def quality_report(table: str, courses: Courses, *, trials: int) -> str:
         "",
         f"Table {table}: {recorded.space.cardinality:,} policies; volume from accuracy {accuracy:.4f} and "
         f"{size:,.0f} bytes; at most {trials} full trials",
+        _noise_text(recorded),
     ]
     for title, quantity in (
         ("full trials", _trials_to),
@@ -48,6 +49,21 @@ def quality_report(table: str, courses: Courses, *, trials: int) -> str:
         share = np.median([course.search_seconds[-1] / course.seconds[-1] for course in own])
         lines += ["", f"paretune's own computing: {100 * share:.1f} % of the recorded seconds (median)"]
     return "\n".join(lines)
+
+
+def _noise_text(table: Table) -> str:
+    """Tell what luck is worth: the volume of the front's own policies, trained with other seeds."""
+    by_seed: dict[int, list[tuple[float, float]]] = {}
+    for row in table.noise:
+        by_seed.setdefault(row["seed"], []).append((row["values"]["accuracy"], row["values"]["size_bytes"]))
+    shares = [Staircase(table).with_points(points) for points in by_seed.values()]
+    if not shares:
+        return "Retraining noise: not recorded"
+    policies = len(next(iter(by_seed.values())))
+    return (
+        f"Retraining noise: the front's {policies} policies, trained with {len(shares)} other seeds, cover "
+        f"{100 * np.mean(shares):.1f} % of the volume (standard deviation {100 * np.std(shares, ddof=1):.1f})"
+    )
 
 
 def _reached(course: Course, level: float) -> int | None:

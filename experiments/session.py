@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.experiments.config.experiment import Experiment
+from paretune.experiments.exports.profile_keeping import kept_profile
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.searching import PreparedRun, finished_run, prepare_run, search_run
@@ -16,6 +17,7 @@ from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import build_keras_evaluator
 from paretune.search.events import SearchOutcome
 from paretune.search.front import Front
+from paretune.spaces.trial import TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,9 @@ class SessionEnd:
         outcome: Why it ended.
         is_new: Whether this session searched; otherwise there was nothing left to do.
         tracker: Still bringing MLflow up to date; ``None`` where nothing is tracked.
+        stopped: Trials that went no further than a short training.
+        refused: Policies that were refused untrained.
+        additivity: How far single decisions add up, in words; empty where the run has no profile.
     """
 
     front: Front
@@ -35,6 +40,9 @@ class SessionEnd:
     outcome: SearchOutcome
     is_new: bool
     tracker: Tracker | None = None
+    stopped: int = 0
+    refused: int = 0
+    additivity: str = ""
 
 
 def run_session(
@@ -62,7 +70,7 @@ def run_session(
     if finished is not None:
         with finished:
             outcome = SearchOutcome(reason="this search had finished before; nothing was left to do")
-            return SessionEnd(front=finished.front(), metric=metric_of(finished), outcome=outcome, is_new=False)
+            return _end(finished, outcome, tracker=None, is_new=False)
     with stop_signals() as wish:
         preparing = SearchProgress(experiment.budget, _NO_FRONT)
         with prepare_run(experiment, folder, trust_model=trust_model, say=preparing.say, build=build) as prepared:
@@ -78,13 +86,26 @@ def run_session(
             finally:
                 if tracker is not None:
                     tracker.tell(ending)
-            run = prepared.run
-            return SessionEnd(front=run.front(), metric=metric_of(run), outcome=outcome, is_new=True, tracker=tracker)
+            return _end(prepared.run, outcome, tracker=tracker, is_new=True)
 
 
 def metric_of(run: Run) -> str:
     """Return the name of the task's metric."""
     return next(iter(run.facts.description.objectives))
+
+
+def _end(run: Run, outcome: SearchOutcome, *, tracker: Tracker | None, is_new: bool) -> SessionEnd:
+    trials, profile = run.trials(), kept_profile(run)
+    return SessionEnd(
+        front=run.front(trials),
+        metric=metric_of(run),
+        outcome=outcome,
+        is_new=is_new,
+        tracker=tracker,
+        stopped=sum(trial.was_stopped for trial in trials),
+        refused=sum(trial.state is TrialState.REFUSED for trial in trials),
+        additivity="" if profile is None else profile["additivity"]["sentence"],
+    )
 
 
 _NO_FRONT = Front(objectives=(), baseline=None, points=())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.search.front import FloatArray, non_dominated
+from paretune.search.front import FloatArray
 from paretune.search.profile import Profile
 from paretune.spaces.objective import Objective
 
@@ -63,9 +63,9 @@ def additive_front(units: Sequence[FloatArray], *, most_sums: int = MOST_SUMS) -
         usable = np.flatnonzero(np.isfinite(unit).all(axis=1))
         if not usable.size:
             raise ValueError(f"unit {number} has no option that can be taken")
-        usable = usable[_first_of_equals(unit[usable])]
+        usable = usable[_front_of(unit[usable])]
         sums = (costs[:, None, :] + unit[usable][None, :, :]).reshape(-1, unit.shape[1])
-        kept = np.flatnonzero(_front_of(sums))
+        kept = _front_of(sums)
         if len(kept) > most_sums:
             kept, is_exact = kept[_thinned(sums[kept], most_sums)], False
         before, chosen = np.divmod(kept, len(usable))
@@ -92,24 +92,11 @@ def solve(profile: Profile, objectives: Sequence[Objective]) -> AdditiveFront:
     return replace(front, costs=costs)
 
 
-def _front_of(sums: FloatArray) -> NDArray[np.bool_]:
-    """Mark one of every non-dominated sum; equal ones stand for each other."""
-    if sums.shape[1] != 2:
-        kept = np.zeros(len(sums), dtype=bool)
-        first = _first_of_equals(sums)
-        kept[first[non_dominated(sums[first])]] = True
-        return kept
-    order = np.lexsort((sums[:, 1], sums[:, 0]))
-    second = sums[order, 1]
-    best_before = np.concatenate([[np.inf], np.minimum.accumulate(second)[:-1]])
-    kept = np.zeros(len(sums), dtype=bool)
-    kept[order[second < best_before]] = True
-    return kept
+def _front_of(rows: FloatArray) -> IntArray:
+    """Return the places of the rows that no other dominates; of equal ones, one."""
+    import moocore
 
-
-def _first_of_equals(rows: FloatArray) -> IntArray:
-    _, first = np.unique(rows, axis=0, return_index=True)
-    return np.sort(first)
+    return np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
 
 
 def _thinned(costs: FloatArray, most: int) -> IntArray:

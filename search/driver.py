@@ -12,7 +12,7 @@ from paretune.search.flights import Flights
 from paretune.search.front import find_front, hypervolume, hypervolume_history, reference_point, values_of
 from paretune.search.ladder import Ladder
 from paretune.search.proposers import build_proposer
-from paretune.search.proxies import ProxyBook
+from paretune.search.proxies import HANDFUL, ProxyBook
 from paretune.search.references import Proposal
 from paretune.search.refusal import SizeGate, size_bounds
 from paretune.search.satisfiable import check_satisfiable
@@ -31,8 +31,6 @@ SECONDS_BETWEEN_LOOKS = 1.0
 #: Trials that may fail in a row, and policies that may be refused in a row, before something must be wrong.
 MOST_FAILURES_IN_A_ROW = 20
 MOST_REFUSALS_IN_A_ROW = 200
-#: How many policies must be measured in one go for their progress to be told.
-PROXIES_WORTH_A_WORD = 12
 
 
 def run_search(
@@ -74,6 +72,7 @@ def run_search(
             search.flights.abandon("the search stopped with an error")
         raise
     finally:
+        search.close()
         with contextlib.suppress(RunError):
             search.account.write()
 
@@ -136,6 +135,10 @@ class _Search:
             self.flights.collect(SECONDS_BETWEEN_LOOKS)
             self._tick()
 
+    def close(self) -> None:
+        """Let go of the sampler."""
+        self._proposer.close()
+
     def _must_look(self) -> bool:
         """Whether :meth:`run` has to look at why no other trial should start."""
         return bool(self._ending or self.flights.spent or self._stop_requested() or self._spent())
@@ -180,13 +183,14 @@ class _Search:
             reference = self._references.popleft()
             if not self._proposer.knows(reference.policy.digest):
                 return replace(reference, origin="reference")
-        if not self._proxies.measure(self._proposer.wanted(), on_progress=self._on_proxy):
-            return None
+        while wanted := self._proposer.wanted():
+            if not self._proxies.measure(wanted, on_progress=self._on_proxy):
+                return None
         return self._proposer.ask()
 
     def _on_proxy(self, done: int, total: int) -> None:
         """Tell how a profile goes; a handful of proxies is not worth a word."""
-        if total > PROXIES_WORTH_A_WORD:
+        if total > HANDFUL:
             self._notify(Profiling(done=done, total=total))
 
     def _reopen(self, trial: Trial) -> None:

@@ -103,6 +103,7 @@ class FunnelSampler:
         self._predictor = Predictor(problem, self._encoding, self._baseline)
         self._plan = ProfilePlan(self._encoding, seed=problem.seed)
         self._has_asked = False
+        self._is_prepared = False
         self._profile: Profile | None = None
         self._additive = AdditiveFront(np.zeros((0, 2)), np.zeros((0, len(self._encoding.units)), np.int64), True)
         self._seeds: list[tuple[int, ...]] | None = None
@@ -133,7 +134,7 @@ class FunnelSampler:
         self._explorer.tell(trial)
         self._predictor.tell(trial)
         row = self._encoding.row_of_trial(trial)
-        if row is not None and trial.origin != "baseline":
+        if row is not None:
             self._tried[row] = trial
             self._cost.tell(row, trial)
         if trial.state is TrialState.COMPLETE:
@@ -146,10 +147,13 @@ class FunnelSampler:
         return self._explorer.knows(digest)
 
     def wanted(self) -> tuple[Policy, ...]:
-        """Return the policies of the profile; once it is there, those on the shortlist."""
+        """Return the policies of the profile first; once it is there, those on the shortlist, and then nothing."""
         if not self._has_asked:
             self._has_asked = True
             return self._plan.policies()
+        if self._is_prepared:
+            return ()
+        self._is_prepared = True
         self._read_proxies()
         if self._profile is None or self._next_seed() is not None or self._is_time_to_explore:
             return ()
@@ -160,8 +164,12 @@ class FunnelSampler:
         """Return nothing: leaves are among the candidates whenever it is asked."""
         return ()
 
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
     def ask(self) -> Proposal | None:
         """Return a policy that no trial has had, or ``None`` when the space has no other."""
+        self._is_prepared = False
         self._read_proxies()
         seed = self._next_seed()
         if seed is not None:
@@ -177,10 +185,8 @@ class FunnelSampler:
     @property
     def _is_time_to_explore(self) -> bool:
         later = sum(trial.origin in ("learner", "tpe") for trial in self._trials.values())
-        return (
-            self._predictor.trained < ENOUGH_TRIALS
-            or later % self._settings.explore_every == self._settings.explore_every - 1
-        )
+        every = self._settings.explore_every
+        return self._predictor.trained < ENOUGH_TRIALS or later % every == every - 1
 
     def _read_proxies(self) -> None:
         if self._profile is None and self._has_asked:
@@ -203,12 +209,15 @@ class FunnelSampler:
         if self._profile is None:
             return None
         if self._seeds is None:
-            self._seeds = self._choose_seeds()
+            self._seeds = self._choose_seeds(self._profile)
         return next((row for row in self._seeds if row not in self._tried), None)
 
-    def _choose_seeds(self) -> list[tuple[int, ...]]:
+    def _choose_seeds(self, profile: Profile) -> list[tuple[int, ...]]:
         front = self._additive
-        guess = self._predictor.predict(front.options)
+        # by what is known before any trial, so that a resumed run has the same seeds
+        predictor = Predictor(self._problem, self._encoding, self._baseline)
+        predictor.use_profile(profile)
+        guess = predictor.predict(front.options)
         useful = np.flatnonzero((guess.mean < self._reference).all(axis=1))
         if not len(useful):
             return []

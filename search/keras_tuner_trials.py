@@ -1,12 +1,12 @@
 """A trial as an oracle of Keras Tuner sees it."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.search.feasibility import excesses
 from paretune.search.front import reference_point, values_of, volume_row
 from paretune.search.settings import SearchProblem
+from paretune.spaces.recipe import Rung
 from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial, TrialState
 
@@ -40,7 +40,7 @@ def oracle_trials(trials: Iterable[Trial], problem: SearchProblem, weights: Sequ
     * Complete: completed, at its cost by ``weights``. Where it breaks a bound, or did not get what was asked, at least
       1, and more by how much.
     * Refused before training: completed, at 1. The oracles leave out what has failed, and would propose its like again.
-    * Failed, or measured at NaN or infinity: failed. Running: running.
+    * Failed: failed. Running: running.
     * Interrupted, at another rung, or a policy that the choices cannot express: not at all.
 
     Args:
@@ -52,9 +52,11 @@ def oracle_trials(trials: Iterable[Trial], problem: SearchProblem, weights: Sequ
     baseline = next((values_of(trial) for trial in trials if trial.origin == "baseline"), None)
     if not baseline:
         return []
-    told = [trial for trial in trials if trial.rung is problem.rung and trial.state is not TrialState.INTERRUPTED]
+    told = [trial for trial in trials if trial.rung is Rung.FULL and trial.state is not TrialState.INTERRUPTED]
     costs = {
-        trial.number: volume_row(values_of(trial), problem.objectives) for trial in told if _is_measured(trial, problem)
+        trial.number: volume_row(values_of(trial), problem.objectives)
+        for trial in told
+        if trial.state is TrialState.COMPLETE
     }
     ideal = [min(column) for column in zip(volume_row(baseline, problem.objectives), *costs.values(), strict=True)]
     reference = volume_row(reference_point(baseline, problem.objectives), problem.objectives)
@@ -63,20 +65,22 @@ def oracle_trials(trials: Iterable[Trial], problem: SearchProblem, weights: Sequ
         choice = choice_of_trial(trial, problem.space)
         if choice is None:
             continue
-        status, cost = _STATUSES.get(trial.state, "COMPLETED"), None
-        if trial.state is TrialState.REFUSED:
-            cost = _BROKEN
-        elif trial.number in costs:
+        cost = _BROKEN if trial.state is TrialState.REFUSED else None
+        if trial.number in costs:
             cost = scalar_cost(costs[trial.number], ideal=ideal, reference=reference, weights=weights)
             broken = _broken(trial, problem, baseline)
             cost = max(cost, _BROKEN) + broken if broken > 0 else cost
-        elif status == "COMPLETED":
-            status = "FAILED"
-        found.append(OracleTrial(tuple(choice[parameter.name] for parameter in problem.space.parameters), status, cost))
+        values = tuple(choice[parameter.name] for parameter in problem.space.parameters)
+        found.append(OracleTrial(values, _STATUSES[trial.state], cost))
     return found
 
 
-_STATUSES: Mapping[TrialState, str] = {TrialState.FAILED: "FAILED", TrialState.RUNNING: "RUNNING"}
+_STATUSES: Mapping[TrialState, str] = {
+    TrialState.COMPLETE: "COMPLETED",
+    TrialState.REFUSED: "COMPLETED",
+    TrialState.FAILED: "FAILED",
+    TrialState.RUNNING: "RUNNING",
+}
 
 
 def scalar_cost(
@@ -109,11 +113,6 @@ def choice_of_trial(trial: Trial, space: Space) -> Mapping[str, int] | None:
     if trial.parameters.keys() == {parameter.name for parameter in space.parameters}:
         return trial.parameters
     return space.choice_of(trial.candidate.policy)
-
-
-def _is_measured(trial: Trial, problem: SearchProblem) -> bool:
-    values = values_of(trial)
-    return trial.state is TrialState.COMPLETE and all(math.isfinite(values[name]) for name in problem.needed_values)
 
 
 def _broken(trial: Trial, problem: SearchProblem, baseline: Mapping[str, float]) -> float:

@@ -114,7 +114,7 @@ class Ladder:
         costs = np.array(volume_row(measurement.values, objectives))
         best = costs.copy()
         stays = min([_STAYS_AT_LEAST, *self._stays])
-        best[0] = self._base_cost + stays * max(costs[0] - self._base_cost, 0.0)
+        best[0] -= (1 - stays) * max(costs[0] - self._base_cost, 0.0)
         for rival in front:
             if (np.array(volume_row(values_of(rival), objectives)) <= best).all():
                 return (

@@ -126,7 +126,7 @@ class Predictor:
 
     def _predict_metric(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         if self.trained < ENOUGH_TRIALS:
-            worse = np.maximum(self._untrained(rows)[:, 1], 0.0)
+            worse = np.maximum(self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0], 0.0)
             cost = volume_row(self._baseline, [objective])[0] + _STAYS * worse
             return cost, _STAYS_DEVIATION * worse + 1e-3
         return self._process(objective).predict(self._features(rows))

@@ -25,10 +25,13 @@ class Proposer(Protocol):
         """Return whether a trial has had the policy of this digest."""
 
     def wanted(self) -> tuple[Policy, ...]:
-        """Return policies whose proxies it wants to know before it is asked next."""
+        """Return policies whose proxies it wants to know before it is asked next; again and again, until nothing."""
 
     def leaves(self, trial: Trial) -> tuple[Proposal, ...]:
         """Return policies worth trying that need no training after ``trial``."""
 
     def ask(self) -> Proposal | None:
         """Return a policy that no trial has had, or ``None`` when the space has no other."""
+
+    def close(self) -> None:
+        """Let go of whatever it holds, such as a process."""

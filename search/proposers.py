@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from paretune.search.funnel import FunnelSampler
+from paretune.search.keras_tuner_oracle import OracleSampler, is_keras_tuner
 from paretune.search.proposer import Proposer
 from paretune.search.sampler import PolicySampler
 from paretune.search.settings import FUNNEL, SearchProblem
@@ -23,4 +24,6 @@ def build_proposer(problem: SearchProblem, trials: Sequence[Trial], proxies: Map
     """
     if problem.sampler.name == FUNNEL:
         return FunnelSampler(problem, trials, proxies)
+    if is_keras_tuner(problem.sampler.name):
+        return OracleSampler(problem, trials)
     return PolicySampler(problem, trials)

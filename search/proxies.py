@@ -14,6 +14,9 @@ from paretune.spaces.recipe import Limit, Rung
 
 #: Seconds between two looks at whether to stop.
 _SECONDS_BETWEEN_LOOKS = 1.0
+#: Up to so many policies are kept together or not at all: whoever is to choose among them knows all of them or none, and
+#: so chooses the same when a search is stopped in between and goes on.
+HANDFUL = 12
 
 
 class ProxyBook:
@@ -77,6 +80,7 @@ class ProxyBook:
         total, done = len(waiting), 0
         waiting.reverse()
         flying: dict[Future[Measurement], Policy] = {}
+        ended: list[tuple[Policy, Future[Measurement]]] = []
         while waiting or flying:
             while waiting and len(flying) < self._service.workers:
                 policy = waiting.pop()
@@ -84,14 +88,18 @@ class ProxyBook:
                 flying[self._service.submit(self._problem.candidate(policy), Rung.PROXY, limit)] = policy
             finished = wait(flying, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED).done
             # In the order in which they were asked, so that a resumed run reads the same book.
-            for future in [future for future in flying if future in finished]:
-                self._keep(flying.pop(future), future)
-                done += 1
-                on_progress(done, total)
-            if self._must_stop():
+            ended += [(flying.pop(future), future) for future in list(flying) if future in finished]
+            is_done, must_stop = not flying and not waiting, self._must_stop()
+            if total > HANDFUL or (is_done and not must_stop):
+                for policy, future in ended:
+                    self._keep(policy, future)
+                    done += 1
+                    on_progress(done, total)
+                ended = []
+            if must_stop:
                 for future in flying:
                     future.cancel()
-                return not flying and not waiting
+                return is_done and not ended
         return True
 
     def _keep(self, policy: Policy, future: Future[Measurement]) -> None:

@@ -88,6 +88,9 @@ class PolicySampler:
         """Return policies that need no training after ``trial``: one number format for as many layers as can be."""
         return leaves_of(trial, self._problem)
 
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
     def ask(self) -> Proposal | None:
         """Return a policy that no trial has had, or ``None`` when the space has no other.
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paretune.search.encoding import Encoding, IntArray
 from paretune.search.front import FloatArray
 from paretune.search.settings import SearchProblem
-from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import STAGES, Rung
+from paretune.spaces.policy import Policy, Quantization
+from paretune.spaces.recipe import STAGES, Rung, stages_of
 from paretune.spaces.trial import Trial, TrialState
 
 #: What a trial costs beside its training steps, as a share of those of all stages.
@@ -31,6 +32,7 @@ class TrainingCost:
         steps = np.array([getattr(problem.recipe, stage).steps(samples) for stage in STAGES], dtype=np.float64)
         self._shares = steps / steps.sum()
         self._codes = [_stage_codes(encoding, unit) for unit in range(len(encoding.units))]
+        self._always_needed = _needed_by_pinned_layers(encoding)
         self._trained: set[bytes] = set()
 
     def tell(self, row: Sequence[int], trial: Trial) -> None:
@@ -65,7 +67,7 @@ class TrainingCost:
     def _stage_keys(self, rows: IntArray) -> list[list[bytes]]:
         """Return for each row, stage by stage, what the stage depends on; empty where it is not needed."""
         codes = np.stack([codes[rows[:, unit]] for unit, codes in enumerate(self._codes)], axis=1)
-        needed = np.any(codes > 0, axis=1)
+        needed = np.any(codes > 0, axis=1) | self._always_needed
         return [
             [
                 bytes([stage]) + codes[place, :, : stage + 1].tobytes() if needed[place, stage] else b""
@@ -73,6 +75,14 @@ class TrainingCost:
             ]
             for place in range(len(rows))
         ]
+
+
+def _needed_by_pinned_layers(encoding: Encoding) -> NDArray[np.bool_]:
+    """Mark the stages that layers need about which nothing is searched."""
+    searched = {layer for unit in encoding.units for layer in unit.layers}
+    policy = encoding.policy_of(encoding.base)
+    pinned = Policy(tuple(entry for entry in policy.entries if entry[0] not in searched))
+    return np.array([stage in stages_of(pinned) for stage in STAGES])
 
 
 def _stage_codes(encoding: Encoding, unit: int) -> IntArray:

@@ -59,6 +59,11 @@ class Trial:
         """Whether evaluating it took training steps."""
         return self.measurement is not None and self.measurement.training_steps > 0
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether it went no further than a short training; ``reason`` says why."""
+        return self.rung is Rung.SHORT and self.state is TrialState.COMPLETE and bool(self.reason)
+
 
 def stem_trained_by(trial: Trial) -> str:
     """Return the digest of the stem that a trial needs trained; empty where it needs none, or is not complete.

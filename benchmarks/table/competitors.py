@@ -60,6 +60,7 @@ class _Bench:
         self._known[policy.digest] = accuracy, size
         own = time.perf_counter() - self._began - self._lookup
         self.course.note(
+            (accuracy, size),
             volume=self._front.with_point(accuracy, size),
             training_steps=self._steps,
             seconds=self._seconds + own,

@@ -1,6 +1,7 @@
 """Search a table in virtual time, and note after every trial what had been spent and how good the front was."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,15 +28,26 @@ class Course:
         training_steps: Spent until then, at every rung.
         seconds: Recorded seconds of everything measured until then, and real seconds of the search itself.
         search_seconds: The latter part.
+        points: Accuracy and size of each full trial.
     """
 
     volume: list[float] = field(default_factory=list)
     training_steps: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     search_seconds: list[float] = field(default_factory=list)
+    points: list[tuple[float, float]] = field(default_factory=list)
 
-    def note(self, *, volume: float, training_steps: int, seconds: float, search_seconds: float) -> None:
+    def note(
+        self,
+        point: tuple[float, float],
+        *,
+        volume: float,
+        training_steps: int,
+        seconds: float,
+        search_seconds: float,
+    ) -> None:
         """Add what holds after one more full trial."""
+        self.points.append(point)
         self.volume.append(volume)
         self.training_steps.append(training_steps)
         self.seconds.append(seconds)
@@ -66,14 +78,16 @@ class _Watch:
         return measured
 
     def hear(self, event: SearchEvent) -> None:
-        if isinstance(event, TrialEnded) and event.trial.state is TrialState.COMPLETE:
-            if event.trial.rung is Rung.FULL:
-                self._note(event.trial)
+        if isinstance(event, TrialEnded):
+            trial = event.trial
+            if trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL:
+                self._note(trial)
 
     def _note(self, trial: Trial) -> None:
         values = values_of(trial)
         own = time.perf_counter() - self._began - self._lookup_seconds
         self.course.note(
+            (values["accuracy"], values["size_bytes"]),
             volume=self._front.with_point(values["accuracy"], values["size_bytes"]),
             training_steps=self._steps,
             seconds=self._seconds + own,
@@ -98,7 +112,11 @@ class Staircase:
 
     def with_point(self, accuracy: float, size_bytes: float) -> float:
         """Return the share with one more point."""
-        self._points.append((accuracy, size_bytes))
+        return self.with_points([(accuracy, size_bytes)])
+
+    def with_points(self, more: Sequence[tuple[float, float]]) -> float:
+        """Return the share with more points, of accuracy and size."""
+        self._points += more
         points = np.array(self._points)
         return self._volume(self._rows(points[:, 0], points[:, 1])) / self.whole
 

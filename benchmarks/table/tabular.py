@@ -52,6 +52,12 @@ class Table:
         return self.grid.recipe(self.description.samples["train"])
 
     @property
+    def noise(self) -> list[dict[str, Any]]:
+        """What policies on the front measured with other seeds."""
+        found: list[dict[str, Any]] = json.loads(str(self.arrays["noise"]))
+        return found
+
+    @property
     def reference(self) -> tuple[float, float]:
         """Accuracy and size that hypervolumes are measured from: see :class:`replay.Staircase`."""
         sizes = self.arrays["values"][:, -1, self.about["names"].index("size_bytes")]

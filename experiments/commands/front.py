@@ -2,7 +2,7 @@
 
 import click
 
-from paretune.experiments.commands.options import format_option, print_json, read_bytes, run_argument
+from paretune.experiments.commands.options import format_option, print_json, read_bytes, run_argument, say
 
 
 @click.command("front")
@@ -14,26 +14,26 @@ from paretune.experiments.commands.options import format_option, print_json, rea
 )
 @format_option
 def command(run: str, max_size: float | None, max_drop: float | None, max_latency: float | None, format_: str) -> None:
-    """Show the front of RUN (a folder, or a name under runs/); ask it again with tighter bounds."""
+    """Show the front of RUN (a folder, or a name under runs/); ask it again with tighter bounds.
+
+    Asked again, it names the finished trial that is best within the bounds, or the nearest to them. Where the run has a
+    profile, it may also name a policy that nobody has trained and that should do better, with the command that does.
+    """
+    from paretune.experiments.asking import ask_run
+    from paretune.experiments.exports.asked_policy import keep_asked_policy
     from paretune.experiments.runs.folder import find_run
     from paretune.experiments.runs.run import open_run
     from paretune.experiments.session import metric_of
+    from paretune.experiments.terminal.answer_text import answer_document, answer_lines
     from paretune.experiments.terminal.front_document import front_document
     from paretune.experiments.terminal.tables import front_table, print_table
-    from paretune.spaces.objective import Bound, Constraint
 
     with open_run(find_run(run)) as opened:
-        metric = metric_of(opened)
-        asked = (
-            ("size_bytes", Bound.MAX, max_size),
-            (metric, Bound.DROP, max_drop),
-            ("latency_ratio", Bound.MAX, max_latency),
-        )
-        also = [
-            Constraint(objective=name, bound=bound, value=value) for name, bound, value in asked if value is not None
-        ]
-        front = opened.front(also=also)
+        answer = ask_run(opened, max_bytes=max_size, max_drop=max_drop, max_latency=max_latency)
+        kept = keep_asked_policy(opened, answer.untried.policy, say=say) if answer.untried is not None else None
     if format_ == "json":
-        print_json(front_document(front))
+        print_json({**front_document(answer.front), **answer_document(answer, kept)})
     else:
-        print_table(front_table(front, metric))
+        print_table(front_table(answer.front, metric_of(opened)))
+        for line in answer_lines(answer, kept):
+            click.echo(line)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from paretune.experiments.terminal.wording import seconds_text, short_name, value_text
-from paretune.search.events import SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.experiments.terminal.wording import seconds_text, values_text
+from paretune.search.events import Profiling, SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.search.front import Front, values_of
 from paretune.spaces.objective import Objective
+from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Budget, Trial, TrialState
 
 
@@ -35,6 +36,8 @@ class SearchProgress:
         self._first_tick: Ticked | None = None
         self._last_tick: Ticked | None = None
         self._said_fallback = False
+        self._profiling: Profiling | None = None
+        self._began_profiling = 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -64,6 +67,8 @@ class SearchProgress:
         if isinstance(event, Ticked):
             self._first_tick = self._first_tick or event
             self._last_tick = event
+        elif isinstance(event, Profiling):
+            self._follow_profile(event)
         elif isinstance(event, TrialStarted):
             self._running[event.trial.number] = time.monotonic()
         elif isinstance(event, TrialRefused):
@@ -75,6 +80,17 @@ class SearchProgress:
             # On a terminal, what went well shows in the live line.
             if self._live is None or event.trial.state is not TrialState.COMPLETE:
                 self.say(self.trial_line(event.trial))
+
+    def _follow_profile(self, event: Profiling) -> None:
+        """Show the profile in the live line, or say when it begins and ends."""
+        if self._profiling is None:
+            self._began_profiling = time.monotonic()
+            if self._live is None:
+                self.say(f"profile  measuring {event.total} policies untrained, each decision of each layer alone")
+        self._profiling = event if event.done < event.total else None
+        if self._profiling is None and self._live is None:
+            took = seconds_text(time.monotonic() - self._began_profiling)
+            self.say(f"profile  complete, {event.total} policies  ({took})")
 
     def _say_fallback(self, trial: Trial) -> None:
         """Say once that trials take longer than they should, and why."""
@@ -88,27 +104,35 @@ class SearchProgress:
         self._console.print(line, markup=False)
 
     def trial_line(self, trial: Trial) -> str:
-        """Return one ended trial, such as ``trial 7  accuracy 0.981  size 21.0 kB  front 5  (38 s)``."""
+        """Return one ended trial, such as ``trial 7  accuracy 0.981  size 21.0 kB  front 5  (38 s)``.
+
+        A short one says so, and why it was stopped if it was.
+        """
         name = "baseline" if trial.origin == "baseline" else f"trial {trial.number}"
         took = f"  ({seconds_text(trial.ended - trial.started)})" if trial.started and trial.ended else ""
         measurement = trial.measurement
         if trial.state is not TrialState.COMPLETE or measurement is None:
             return f"{name}  {trial.state}: {' '.join(trial.reason.split())}{took}"
         shown = [*(item.name for item in self._front.objectives), "size_bytes", "latency_ratio"]
-        values = _spelled(measurement.values, list(dict.fromkeys(shown)))
+        values = values_text(measurement.values, list(dict.fromkeys(shown)))
         fault = "" if measurement.fidelity.is_clean else f"  not as asked: {measurement.fidelity.faults[0]}"
+        if trial.rung is Rung.SHORT:
+            goes_on = trial.reason or "goes on to be trained in full"
+            return f"{name}  short  {values}{fault}  {goes_on}{took}"
         return f"{name}  {values}  front {len(self._front.points)}{fault}{took}"
 
     def live_line(self) -> str:
         """Return where the search stands: trials, best values on the front, its size, time left."""
         trained = self._last_tick.trained if self._last_tick is not None else 0
         parts = [f"trained {trained}" + (f"/{self._budget.trials}" if self._budget.trials is not None else "")]
+        if self._profiling is not None:
+            parts.append(f"profile {self._profiling.done}/{self._profiling.total}")
         if self._running:
             longest = max(time.monotonic() - began for began in self._running.values())
             parts.append(f"trial {', '.join(map(str, sorted(self._running)))} for {seconds_text(longest)}")
         if self._front.points:
             best = {item.name: _best(item, self._front.trials) for item in self._front.objectives}
-            parts.append(f"best {_spelled(best, list(best))}")
+            parts.append(f"best {values_text(best, list(best))}")
         parts.append(f"front {len(self._front.points)}")
         left = self.seconds_left()
         parts.append("time left unknown" if left is None else f"{seconds_text(left)} left")
@@ -133,7 +157,3 @@ class SearchProgress:
 
 def _best(objective: Objective, trials: Sequence[Trial]) -> float:
     return min((values_of(trial)[objective.name] for trial in trials), key=objective.cost)
-
-
-def _spelled(values: Mapping[str, float], names: Sequence[str]) -> str:
-    return "  ".join(f"{short_name(name)} {value_text(name, values[name])}" for name in names if name in values)

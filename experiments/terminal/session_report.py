@@ -16,6 +16,8 @@ def report_session(end: SessionEnd, folder: RunFolder, *, say: Callable[[str], N
     """Print the front on stdout, and everything else through ``say``."""
     print_table(front_table(end.front, end.metric))
     say(f"The search ended: {end.outcome.reason}. {_size_of_front(end)}")
+    for line in funnel_lines(end):
+        say(line)
     patience = _PATIENCE_WHEN_INTERRUPTED_SECONDS if end.outcome.interrupted else _PATIENCE_SECONDS
     name = shlex.quote(str(folder))
     if end.tracker is not None:
@@ -27,6 +29,14 @@ def report_session(end: SessionEnd, folder: RunFolder, *, say: Callable[[str], N
         say("Next:")
         for line in next_commands(end, name):
             say(f"  {line}")
+
+
+def funnel_lines(end: SessionEnd) -> list[str]:
+    """Return what was saved by not training every policy in full, and how far the profile adds up; none if nothing."""
+    ended = [f"{end.stopped} stopped after a short training"] if end.stopped else []
+    ended += [f"{end.refused} refused untrained"] if end.refused else []
+    lines = [f"Not trained in full: {', '.join(ended)}."] if ended else []
+    return [*lines, f"Profile: {end.additivity}."] if end.additivity else lines
 
 
 def next_commands(end: SessionEnd, name: str) -> list[str]:

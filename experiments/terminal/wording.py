@@ -1,6 +1,7 @@
 """How numbers are spelled for people: one spelling in the terminal, on the card and in MLflow."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from paretune.spaces.trial import Budget, Trial
@@ -35,6 +36,11 @@ def value_text(name: str, value: float) -> str:
     if name in ("macs", "parameters"):
         return count_text(int(value))
     return f"{value:.4g}"
+
+
+def values_text(values: Mapping[str, float], names: Iterable[str]) -> str:
+    """Return several values in one line, such as ``accuracy 0.981  size 21.0 kB``; what is not there is left out."""
+    return "  ".join(f"{short_name(name)} {value_text(name, values[name])}" for name in names if name in values)
 
 
 def seconds_text(seconds: float) -> str:

@@ -4,14 +4,16 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paretune.experiments.config.policy_file import policy_text
 from paretune.experiments.terminal.front_document import front_document
 from paretune.search.front import Front
 from paretune.spaces.policy import digest_of
+from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: Longest parameter value and tag that every supported server takes.
@@ -32,6 +34,9 @@ class RunContent:
         hypervolumes: Pairs of trial number and hypervolume.
         parameters: Of the parent run; what never changes over resumptions.
         tags: Of the parent run.
+        proxies: How many policies were measured without training.
+        proxy_seconds: What that took, summed over the workers.
+        profile: As :func:`paretune.experiments.exports.profile_keeping.keep_profile` returns it.
     """
 
     run_id: str
@@ -42,6 +47,31 @@ class RunContent:
     hypervolumes: tuple[tuple[int, float], ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    proxies: int = 0
+    proxy_seconds: float = 0.0
+    profile: Mapping[str, Any] | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What the parent run measures beside its hypervolume; nothing where no policy was measured untrained."""
+        if not self.proxies:
+            return {}
+        measured = {"proxies": float(self.proxies), "proxy_seconds": self.proxy_seconds}
+        if self.profile is not None:
+            measured["additivity"] = self.profile["additivity"]["median_ratio"]
+        return measured
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many trials have come to which end; short ones that went on count once they are trained in full."""
+        states = Counter(trial.state for trial in self.trials if trial.rung is not Rung.SHORT)
+        return {
+            "complete_trials": states[TrialState.COMPLETE],
+            "failed_trials": sum(trial.state is TrialState.FAILED for trial in self.trials),
+            "refused_trials": states[TrialState.REFUSED],
+            "stopped_trials": sum(trial.was_stopped for trial in self.trials),
+            "front_size": len(self.front.points),
+        }
 
     @property
     def started_ms(self) -> int:
@@ -59,7 +89,7 @@ class TrialContent:
     """A finished trial as MLflow should show it.
 
     Attributes:
-        status: ``FINISHED`` or ``FAILED``.
+        status: ``FINISHED``, ``FAILED``, or ``KILLED`` for a policy that was refused untrained.
         parameters: Every knob of every layer, under names that MLflow takes.
         metrics: Values on the validation split, ``test_`` values, steps and seconds.
         tags: What does not depend on the other trials.
@@ -81,9 +111,22 @@ class TrialContent:
         return digest_of([self.status, self.started_ms, self.ended_ms, self.parameters, self.metrics, self.tags])
 
 
+_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.FAILED: "FAILED", TrialState.REFUSED: "KILLED"}
+
+
 def finished_trials(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials that get a child run: those that were started and have ended for good."""
-    return [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.FAILED)]
+    """Return the trials that get a child run: those that have ended for good, and those that were refused.
+
+    A refused one has no time of its own; it gets the start of the trial before it.
+    """
+    finished, latest = [], 0.0
+    for trial in trials:
+        latest = max(latest, trial.started)
+        if trial.state is TrialState.REFUSED:
+            finished.append(replace(trial, started=latest, ended=latest))
+        elif trial.state in _STATUS:
+            finished.append(trial)
+    return finished
 
 
 def trial_content(trial: Trial) -> TrialContent:
@@ -92,9 +135,10 @@ def trial_content(trial: Trial) -> TrialContent:
     metrics: dict[str, float] = {}
     candidate = trial.candidate
     files = {"policy.yaml": policy_text(candidate.policy, architecture=candidate.architecture)}
-    tags = {"trial": str(trial.number), "rung": str(trial.rung), "sampler": trial.origin}
+    state = "stopped" if trial.was_stopped else str(trial.state)
+    tags = {"trial": str(trial.number), "rung": str(trial.rung), "state": state, "sampler": trial.origin}
     if trial.reason:
-        tags["failure"] = trial.reason[:_LONGEST_TAG]
+        tags["reason"] = trial.reason
     if measurement is not None:
         metrics.update(measurement.values)
         metrics["training_steps"] = measurement.training_steps
@@ -102,7 +146,7 @@ def trial_content(trial: Trial) -> TrialContent:
         metrics.update({f"test_{name}": value for name, value in trial.test_values.items()})
         tags["fidelity"] = "clean" if measurement.fidelity.is_clean else "; ".join(measurement.fidelity.faults)
         files["fidelity.json"] = json.dumps(measurement.fidelity.to_document(), indent=1)
-    if trial.started:
+    if trial.started and trial.state is not TrialState.REFUSED:
         metrics["seconds"] = trial.ended - trial.started
     knobs = {
         f"{layer}.{knob}": str(value)
@@ -111,7 +155,7 @@ def trial_content(trial: Trial) -> TrialContent:
     }
     return TrialContent(
         number=trial.number,
-        status="FINISHED" if trial.state is TrialState.COMPLETE else "FAILED",
+        status=_STATUS[trial.state],
         started_ms=milliseconds(trial.started or trial.ended),
         ended_ms=milliseconds(trial.ended),
         parameters=with_safe_names({**knobs, "seed": str(candidate.seed)}, longest=_LONGEST_PARAMETER),

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paretune.experiments.exports.front_picture import save_picture
+from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.content import RunContent
 from paretune.experiments.tracking.record import MlflowRecord
@@ -85,7 +86,8 @@ class Follower:
         picture = save_picture(self._folder.path, content.front, content.metric)
         if self._record is None:
             self._record = MlflowRecord(store, content.run_id)
-        self._record.update(content, picture, is_running=ending is None)
+        files = profile_files(self._folder.path)
+        self._record.update(content, picture, is_running=ending is None, profile_files=files)
         if ending is not None:
             self._record.end(ending.mlflow_status, content)
         self._last = content

@@ -17,12 +17,14 @@ from paretune.experiments.tracking.content import (
 )
 from paretune.experiments.tracking.tracker import TrackingStore, quieten_mlflow
 from paretune.spaces.policy import digest_of
-from paretune.spaces.trial import TrialState
 
 _RUN_ID = "paretune.run_id"
 _KIND = "paretune.kind"
 _DIGEST = "paretune.digest"
 _PARENT = "mlflow.parentRunId"
+_DESCRIPTION = "mlflow.note.content"
+_METRICS = "paretune.metrics"
+_PROFILE = "paretune.profile"
 #: What one `log_batch` takes, by MLflow's REST limits.
 _MOST_PARAMETERS = 100
 _MOST_METRICS = 900
@@ -42,7 +44,7 @@ class RecordCounts:
     """What MLflow holds after an update.
 
     Attributes:
-        children: Child runs, one for each finished trial.
+        children: Child runs, one for each trial that has ended or was refused.
         written: How many of them this update wrote.
         on_front: Child runs tagged ``pareto``.
     """
@@ -77,13 +79,16 @@ class MlflowRecord:
             self._remember(known)
         self._hypervolume_steps = self._logged_hypervolumes()
 
-    def update(self, content: RunContent, picture: Path, *, is_running: bool) -> RecordCounts:
+    def update(
+        self, content: RunContent, picture: Path, *, is_running: bool, profile_files: Iterable[Path] = ()
+    ) -> RecordCounts:
         """Write what is missing or has changed.
 
         Args:
             content: What MLflow should show.
             picture: The front as an image file.
             is_running: Whether the search goes on; the parent run is ``RUNNING`` then, and otherwise left as it is.
+            profile_files: The files of the profile, where the content has one.
         """
         parent = self._open_parent(content, is_running=is_running)
         written = 0
@@ -92,6 +97,7 @@ class MlflowRecord:
             tags = front_tags(content.front, trial.number)
             written += self._write_child(trial_content(trial), parent, tags)
         self._write_parent(content, picture, parent)
+        self._write_profile(content, profile_files, parent)
         on_front = sum(child.tags.get("pareto") == "true" for child in self._children.values())
         return RecordCounts(children=len(self._children), written=written, on_front=on_front)
 
@@ -192,14 +198,7 @@ class MlflowRecord:
         return child
 
     def _write_parent(self, content: RunContent, picture: Path, parent: _Known) -> None:
-        states = [trial.state for trial in content.trials]
-        counts = {
-            "complete_trials": states.count(TrialState.COMPLETE),
-            "failed_trials": states.count(TrialState.FAILED),
-            "refused_trials": states.count(TrialState.REFUSED),
-            "front_size": len(content.front.points),
-        }
-        tags = {**content.tags, **{name: str(count) for name, count in counts.items()}}
+        tags = {**content.tags, **{name: str(count) for name, count in content.counts.items()}}
         if "paretune.parameters" not in parent.tags:
             self._log(parent, with_safe_names(content.parameters, longest=499), {}, 0)
             tags["paretune.parameters"] = "logged"
@@ -210,6 +209,21 @@ class MlflowRecord:
             self._client.log_artifact(parent.mlflow_id, str(picture))
             tags["paretune.front"] = digest_of(table)
         self._set_tags(parent, tags)
+
+    def _write_profile(self, content: RunContent, files: Iterable[Path], parent: _Known) -> None:
+        """Write what was measured untrained: how much it was, and the profile once it is complete."""
+        metrics = content.metrics
+        tags = {_METRICS: digest_of(metrics)}
+        if metrics and parent.tags.get(_METRICS) != tags[_METRICS]:
+            self._log(parent, {}, metrics, content.ended_ms)
+            self._set_tags(parent, tags)
+        if content.profile is not None and _PROFILE not in parent.tags:
+            for file in files:
+                self._client.log_artifact(parent.mlflow_id, str(file))
+            tags = {_PROFILE: digest_of(content.profile)}
+            if _DESCRIPTION not in parent.tags:  # what a person wrote there stays
+                tags[_DESCRIPTION] = f"Profile: {content.profile['additivity']['sentence']}."
+            self._set_tags(parent, tags)
 
     def _logged_hypervolumes(self) -> set[int]:
         if self._parent is None:

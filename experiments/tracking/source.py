@@ -2,10 +2,12 @@
 
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from paretune.experiments.config.experiment import Experiment, Tracking
+from paretune.experiments.exports.profile_keeping import keep_profile
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import Run, open_run
 from paretune.experiments.terminal.wording import budget_text
@@ -14,20 +16,21 @@ from paretune.experiments.tracking.tracker import TrackingStore, tracking_store
 
 
 def read_content(folder: RunFolder) -> tuple[RunContent, TrackingStore]:
-    """Return what MLflow should show of a run, and where.
+    """Return what MLflow should show of a run, and where; the files of its profile are there then, if it has one.
 
     Raises:
-        RunError: If the run cannot be read.
+        RunError: If the run cannot be read, or the profile cannot be written.
     """
     with open_run(folder) as run:
         store = tracking_store(folder.path, run.experiment.tracking or Tracking())
-        return content_of(run), store
+        return replace(content_of(run), profile=keep_profile(run)), store
 
 
 def content_of(run: Run) -> RunContent:
-    """Return what MLflow should show of an open run; all of one moment."""
+    """Return what MLflow should show of an open run, apart from its profile; trials and front are of one moment."""
     trials = tuple(run.trials())
     facts, experiment = run.facts, run.experiment
+    proxies, proxy_seconds = run.ledger.proxies_so_far()
     return RunContent(
         run_id=facts.run_id,
         name=run.folder.path.absolute().name,
@@ -35,6 +38,8 @@ def content_of(run: Run) -> RunContent:
         trials=trials,
         front=run.front(trials),
         hypervolumes=tuple(run.hypervolumes(trials)),
+        proxies=proxies,
+        proxy_seconds=proxy_seconds,
         parameters={
             "experiment": experiment.name,
             "model": experiment.model,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from paretune.experiments.exports.front_picture import save_picture
+from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.record import MlflowRecord
 from paretune.experiments.tracking.source import read_content
@@ -17,7 +18,7 @@ class SyncResult:
 
     Attributes:
         store: Where, without credentials.
-        children: Child runs, one for each finished trial.
+        children: Child runs, one for each trial that has ended or was refused.
         written: How many of them had to be written.
         front: Trials on the front, in MLflow and in the ledger alike.
     """
@@ -45,7 +46,8 @@ def sync_run(folder: RunFolder) -> SyncResult:
         picture = save_picture(folder.path, content.front, content.metric)
         try:
             record = MlflowRecord(store, content.run_id)
-            counts = record.update(content, picture, is_running=is_running)
+            files = profile_files(folder.path)
+            counts = record.update(content, picture, is_running=is_running, profile_files=files)
             if not is_running and record.is_left_running:
                 unfinished = (TrialState.RUNNING, TrialState.INTERRUPTED)
                 is_whole = all(trial.state not in unfinished for trial in content.trials)

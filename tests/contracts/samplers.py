@@ -148,15 +148,20 @@ def proposals(problem: SearchProblem, ledger: MemoryLedger, count: int, build: B
 
 
 def infeasible_proposals(
-    problem: SearchProblem, *, most_bytes: float, told_as: TrialState, build: Build = PolicySampler
+    problem: SearchProblem,
+    *,
+    most_bytes: float,
+    told_as: TrialState,
+    build: Build = PolicySampler,
+    count: int = 120,
 ) -> list[bool]:
-    """Return which of 120 proposals in a row were larger than allowed, and therefore refused, or told as failed."""
+    """Return which of ``count`` proposals in a row were larger than allowed, and so refused, or told as failed."""
     bound = Constraint(objective="size_bytes", bound=Bound.MAX, value=most_bytes)
     problem = replace(problem, constraints=(bound,))
     ledger = with_baseline(EVALUATOR)
     sampler = build(problem, ledger.trials())
     infeasible = []
-    for _ in range(120):
+    for _ in range(count):
         proposal = sampler.ask()
         assert proposal is not None
         candidate = problem.candidate(proposal.policy)

@@ -23,6 +23,7 @@ from paretune.experiments.tracking.sync import sync_run
 from paretune.experiments.tracking.tracker import embedded_store, tracking_store, writing_record
 from paretune.search.front import hypervolume_history, values_of
 from paretune.spaces.errors import RunError
+from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Trial, TrialState, count_trained
 from tests.experiments.sample_trials import OBJECTIVES, sample_front, sample_trials
 
@@ -83,7 +84,7 @@ def test_every_finished_trial_becomes_one_child_with_its_own_times(record: Mlflo
     trials = sample_trials(5)
     update(record, content_of(trials), is_running=True)
     children = {name: run for name, run in runs().items() if name != "digits"}
-    assert set(children) == {f"trial {number}" for number in range(7)}  # the refused one is none of them
+    assert set(children) == {f"trial {number}" for number in range(8)}
     parent = runs()["digits"].info.run_id
     for trial in trials[:7]:
         run = children[f"trial {trial.number}"]
@@ -108,13 +109,77 @@ def test_a_child_has_the_knobs_the_numbers_and_the_papers(record: MlflowRecord, 
     assert json.loads((artifacts / "fidelity.json").read_text())[0]["layer"] == "conv0"
 
 
-def test_failed_trials_end_failed_with_the_reason_and_refused_ones_are_counted(
-    record: MlflowRecord, runs: Runs
+def test_failed_refused_and_stopped_trials_say_why(record: MlflowRecord, runs: Runs) -> None:
+    trials = sample_trials(2)
+    stopped = "stopped after a short training: it ranks 3 of 3 short trials"
+    trials[1] = replace(trials[1], rung=Rung.SHORT, reason=stopped)
+    trials[2] = replace(trials[2], rung=Rung.SHORT)  # goes on as another trial
+    update(record, content_of(trials), is_running=True)
+    shown = {name: (run.info.status, run.data.tags.get("state"), run.data.tags.get("reason"))
+             for name, run in runs().items()}  # fmt: skip
+    assert shown["trial 1"] == ("FINISHED", "stopped", stopped)
+    assert shown["trial 2"] == ("FINISHED", "complete", None)
+    assert shown["trial 3"] == ("FAILED", "failed", "The loss became NaN in stage 'prune'.")
+    assert shown["trial 4"] == ("KILLED", "refused", "Too large.")
+    counts = {
+        name: runs()["digits"].data.tags[f"{name}_trials"] for name in ("complete", "failed", "refused", "stopped")
+    }
+    assert counts == {"complete": "1", "failed": "1", "refused": "1", "stopped": "1"}
+
+
+def test_a_refused_trial_stands_where_it_was_refused_and_took_no_time(record: MlflowRecord, runs: Runs) -> None:
+    trials = sample_trials(2)
+    update(record, content_of(trials), is_running=True)
+    refused = runs()["trial 4"]
+    assert refused.info.start_time == refused.info.end_time == max(trial.started for trial in trials) * 1000
+    assert "seconds" not in refused.data.metrics
+
+
+PROFILE = {"run": "run-1", "additivity": {"median_ratio": 1.25, "sentence": "8 pairs cost 1.25 times their sum"}}
+
+
+@pytest.fixture
+def profile_files(tmp_path: Path) -> list[Path]:
+    files = [tmp_path / "profile.png", tmp_path / "profile.json"]
+    for file in files:
+        file.write_text(f"{file.name} of the run")
+    return files
+
+
+def test_the_parent_shows_the_profile_once_it_is_complete(
+    record: MlflowRecord, runs: Runs, tmp_path: Path, profile_files: list[Path]
 ) -> None:
-    update(record, content_of(sample_trials(2)), is_running=True)
-    assert runs()["trial 3"].info.status == "FAILED"
-    assert runs()["trial 3"].data.tags["failure"] == "The loss became NaN in stage 'prune'."
-    assert runs()["digits"].data.tags["refused_trials"] == "1"
+    content = replace(content_of(sample_trials(2)), proxies=40, proxy_seconds=12.5)
+    record.update(content, profile_files[0], is_running=True, profile_files=profile_files)
+    artifacts = tmp_path / "mlflow-artifacts" / runs()["digits"].info.run_id / "artifacts"
+    assert not (artifacts / "profile.json").exists()
+    assert runs()["digits"].data.metrics["proxies"] == 40
+    content = replace(content, proxies=62, proxy_seconds=20.0, profile=PROFILE)
+    record.update(content, profile_files[0], is_running=True, profile_files=profile_files)
+    parent = runs()["digits"]
+    assert {name: parent.data.metrics[name] for name in ("proxies", "proxy_seconds", "additivity")} == {
+        "proxies": 62,
+        "proxy_seconds": 20.0,
+        "additivity": 1.25,
+    }
+    assert parent.data.tags["mlflow.note.content"] == "Profile: 8 pairs cost 1.25 times their sum."
+    for file in profile_files:
+        assert (artifacts / file.name).read_text() == file.read_text()
+
+
+def test_a_description_that_a_person_wrote_stays(
+    record: MlflowRecord, runs: Runs, tmp_path: Path, profile_files: list[Path]
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    content = content_of(sample_trials(2))
+    update(record, content, is_running=True)
+    client = MlflowClient(tracking_uri=embedded_store(tmp_path).uri)
+    client.set_tag(runs()["digits"].info.run_id, "mlflow.note.content", "For the paper.")
+    again = MlflowRecord(embedded_store(tmp_path), "run-1")
+    again.update(replace(content, profile=PROFILE), profile_files[0], is_running=True, profile_files=profile_files)
+    assert runs()["digits"].data.tags["mlflow.note.content"] == "For the paper."
+    assert "paretune.profile" in runs()["digits"].data.tags
 
 
 def test_the_parent_shows_the_front_as_csv_and_picture_and_hypervolume_by_trial(
@@ -136,10 +201,10 @@ def test_the_parent_shows_the_front_as_csv_and_picture_and_hypervolume_by_trial(
 
 def test_updating_again_writes_nothing_even_from_another_process(tmp_path: Path, record: MlflowRecord) -> None:
     content = content_of(sample_trials(3))
-    assert update(record, content, is_running=True).written == 5
+    assert update(record, content, is_running=True).written == 6
     assert update(record, content, is_running=True).written == 0
     again = update(MlflowRecord(embedded_store(tmp_path), "run-1"), content, is_running=True)
-    assert (again.written, again.children) == (0, 5)
+    assert (again.written, again.children) == (0, 6)
 
 
 def test_pareto_tags_follow_the_front(record: MlflowRecord, runs: Runs) -> None:
@@ -168,7 +233,7 @@ def test_a_trial_that_is_running_or_interrupted_has_no_child(record: MlflowRecor
     trials[1] = replace(trials[1], state=TrialState.RUNNING, measurement=None)
     trials[2] = replace(trials[2], state=TrialState.INTERRUPTED, measurement=None)
     update(record, content_of(trials), is_running=True)
-    assert set(runs()) == {"digits", "trial 0", "trial 3"}
+    assert set(runs()) == {"digits", "trial 0", "trial 3", "trial 4"}
 
 
 def test_a_child_left_running_by_a_crash_is_ended_and_a_double_removed(
@@ -206,7 +271,7 @@ def test_two_runs_in_one_store_do_not_mix(tmp_path: Path, record: MlflowRecord, 
     update(record, content_of(sample_trials(2)), is_running=True)
     other = replace(content_of(sample_trials(1, seed=5)), run_id="run-2", name="other")
     counts = update(MlflowRecord(embedded_store(tmp_path), "run-2"), other, is_running=False)
-    assert counts.children == 3
+    assert counts.children == 4
     assert record.trials_tagged_pareto() == {trial.number for trial in content_of(sample_trials(2)).front.trials}
 
 
@@ -322,6 +387,9 @@ def test_a_finished_search_is_recorded_whole_and_sync_proves_the_front(place: Pa
     assert runs["fake"].data.tags["budget"] == "4 trials"
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert (place / "runs" / "fake" / "front.png").read_bytes().startswith(b"\x89PNG")
+    profile = json.loads((place / "runs" / "fake" / "profile.json").read_text())
+    assert runs["fake"].data.tags["mlflow.note.content"] == f"Profile: {profile['additivity']['sentence']}."
+    assert runs["fake"].data.metrics["proxies"] > 0
     for run in runs.values():
         client_of(place).delete_run(run.info.run_id)
     result = sync_run(RunFolder(place / "runs" / "fake"))

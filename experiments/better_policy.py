@@ -1,0 +1,142 @@
+"""What the funnel knows of policies that nobody has trained: whether one should do better than the best trial."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paretune.experiments.runs.run import Run
+from paretune.experiments.runs.run_profile import RunProfile, profile_of
+from paretune.search.additive import solve
+from paretune.search.encoding import IntArray
+from paretune.search.feasibility import bound_of, objectives_by_name
+from paretune.search.front import BoolArray, values_of
+from paretune.search.predictor import Prediction, Predictor
+from paretune.search.settings import SearchProblem
+from paretune.spaces.objective import Constraint, Direction, Objective
+from paretune.spaces.policy import Policy
+from paretune.spaces.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A predicted value in the objective's own unit, and one standard deviation of the prediction."""
+
+    value: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untried:
+    """A policy that no trial has had.
+
+    Attributes:
+        policy: What it decides.
+        predicted: What it should measure once trained, by objective.
+    """
+
+    policy: Policy
+    predicted: Mapping[str, Estimate]
+
+
+def find_untried(
+    run: Run, trials: Sequence[Trial], constraints: Sequence[Constraint], *, by: Objective, best: Trial | None
+) -> Untried | None:
+    """Return an untried policy that should do better than the best trial, if the run's profile knows of one.
+
+    The candidates are the exact front of the additive problem. What each would measure once trained is predicted from
+    the profile, the proxies and the finished trials. One is named only if it keeps every bound, and beats the best
+    trial, even with one standard deviation of bad luck in each of these predictions (about five chances in six, where
+    they are right), and beats it by more than the objective's tolerance. Of several, the one that would be best with
+    that bad luck.
+
+    Args:
+        run: Open for reading.
+        trials: Of the run.
+        constraints: Every bound to meet.
+        by: What to be better by.
+        best: The trial to beat; ``None`` if none meets the bounds, and meeting them is enough.
+
+    Returns:
+        ``None`` too if there is no profile, or a bound on what it does not tell of.
+    """
+    found = profile_of(run, trials)
+    metric = next(iter(run.facts.description.objectives))
+    names = dict.fromkeys([metric, "size_bytes", by.name, *(constraint.objective for constraint in constraints)])
+    if found is None or not all(_is_told(found, name, metric) for name in names):
+        return None
+    known = objectives_by_name(run.facts.description.objectives.values())
+    objectives = tuple(known[name] for name in names)
+    baseline = values_of(trials[0])
+    rows = _untried_rows(found, trials, objectives)
+    guess = _predict(run, found, trials, objectives, rows)
+    able = np.ones(len(rows), dtype=bool)
+    for constraint in constraints:
+        objective = known[constraint.objective]
+        bound, is_upper = bound_of(constraint, baseline, known)
+        able &= _keeps(guess, objectives.index(objective), _cost(objective, bound), is_upper, objective.direction)
+    column = objectives.index(by)
+    unlucky = guess.mean[:, column] + guess.deviation[:, column]
+    if best is not None:
+        able &= np.maximum(unlucky, guess.mean[:, column] + by.tolerance) < _cost(by, values_of(best)[by.name])
+    if not able.any():
+        return None
+    chosen = int(np.flatnonzero(able)[unlucky[able].argmin()])
+    return Untried(
+        policy=found.plan.encoding.policy_of(rows[chosen].tolist()),
+        predicted={
+            objective.name: _estimate(objective, guess.mean[chosen, place], guess.deviation[chosen, place])
+            for place, objective in enumerate(objectives)
+        },
+    )
+
+
+def _is_told(found: RunProfile, name: str, metric: str) -> bool:
+    """Return whether the profile tells of an objective."""
+    if name == "latency_ratio":
+        return any(name in proxy.values for proxy in found.proxies.values())
+    return name in (metric, "loss", "size_bytes")
+
+
+def _untried_rows(found: RunProfile, trials: Sequence[Trial], objectives: Sequence[Objective]) -> IntArray:
+    encoding = found.plan.encoding
+    tried = {encoding.row_of_trial(trial) for trial in trials}
+    rows = solve(found.profile, objectives).options
+    return rows[[tuple(row) not in tried for row in rows.tolist()]]
+
+
+def _predict(
+    run: Run, found: RunProfile, trials: Sequence[Trial], objectives: tuple[Objective, ...], rows: IntArray
+) -> Prediction:
+    problem = SearchProblem(description=run.facts.description, space=found.plan.space, objectives=objectives)
+    predictor = Predictor(problem, found.plan.encoding, values_of(trials[0]))
+    predictor.use_profile(found.profile)
+    for proxy in found.proxies.values():
+        choice = found.plan.space.choice_of(proxy.policy)
+        if choice is not None:
+            predictor.note(found.plan.encoding.row_of(choice), proxy)
+    for trial in trials:
+        predictor.tell(trial)
+    return predictor.predict(rows)
+
+
+def _keeps(guess: Prediction, column: int, bound: float, is_upper: bool, direction: Direction) -> BoolArray:
+    """Mark the predictions that keep a bound by one standard deviation."""
+    mean, deviation = guess.mean[:, column], guess.deviation[:, column]
+    is_ceiling = is_upper is (direction is Direction.MINIMIZE)  # of what is minimised
+    return np.asarray(mean + deviation <= bound if is_ceiling else mean - deviation >= bound)
+
+
+def _cost(objective: Objective, value: float) -> float:
+    """Return the place of a value as predictions tell it, without rounding it to the tolerance."""
+    cost = value if objective.direction is Direction.MINIMIZE else -value
+    if objective.log:
+        return math.log2(cost) if cost > 0 else -math.inf
+    return cost
+
+
+def _estimate(objective: Objective, mean: float, deviation: float) -> Estimate:
+    if objective.log:
+        return Estimate(float(2**mean), float(2 ** (mean + deviation) - 2**mean))
+    return Estimate(float(mean if objective.direction is Direction.MINIMIZE else -mean), float(deviation))
