@@ -260,7 +260,8 @@ class FunnelSampler:
         found = [volume_row(values_of(trial), self._problem.objectives) for trial in self._best]
         flying = [row for row, trial in self._tried.items() if trial.state is TrialState.RUNNING]
         if flying and self._profile is not None:
-            found += self._predictor.predict(np.array(flying)).mean.tolist()
+            rows = np.array(flying, dtype=np.int64)
+            found += self._predictor.predict(rows[self._predictor.is_known(rows)]).mean.tolist()
         return np.array(found).reshape(len(found), len(self._problem.objectives))
 
     def _origin_of(self, row: tuple[int, ...]) -> str:

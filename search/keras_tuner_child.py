@@ -25,8 +25,6 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-_OBJECTIVE = "cost"
-
 
 def main() -> None:
     """Serve the process at the other end of the line, until it closes it or is gone."""
@@ -77,18 +75,12 @@ def _oracle(question: Mapping[str, Any]) -> Any:
             space.Int(name, 0, choices - 1)
         else:
             space.Choice(name, list(range(choices)), ordered=False)
-    common = {
-        "objective": Objective(_OBJECTIVE, "min"),
-        "hyperparameters": space,
-        "seed": question["seed"],
-        **question["arguments"],
-    }
-    if question["oracle"] == "hyperband":
-        return HyperbandOracle(**common)
-    if question["oracle"] == "random":
-        return RandomSearchOracle(max_trials=None, **common)
-    oracle = BayesianOptimizationOracle(max_trials=None, **common)
-    oracle.gpr = QuickRegressor(oracle.gpr)
+    kinds = {"bayesian": BayesianOptimizationOracle, "hyperband": HyperbandOracle, "random": RandomSearchOracle}
+    oracle = kinds[question["oracle"]](
+        objective=Objective("cost", "min"), hyperparameters=space, seed=question["seed"], **question["arguments"]
+    )
+    if question["oracle"] == "bayesian":
+        oracle.gpr = QuickRegressor(oracle.gpr)
     return oracle
 
 

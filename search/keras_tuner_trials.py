@@ -15,8 +15,8 @@ _RHO = 0.05
 #: A cost counts up to this many times the way to the reference point: one collapsed model must not make all others
 #: look alike.
 _WORST = 2.0
-#: What breaks a bound is worth no more than the reference point.
-_BROKEN = 1.0
+#: By how much a refused trial is taken to break its bounds; a size of 1.6 times the bound does so.
+_REFUSED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class OracleTrial:
 def oracle_trials(trials: Iterable[Trial], problem: SearchProblem, weights: Sequence[float]) -> list[OracleTrial]:
     """Return how trials are told to an oracle, in their order.
 
-    * Complete: completed, at its cost by ``weights``. Where it breaks a bound, or did not get what was asked, at least
-      1, and more by how much.
-    * Refused before training: completed, at 1. The oracles leave out what has failed, and would propose its like again.
+    * Complete: completed, at its cost by ``weights``. What breaks a bound, or did not get what was asked, costs more
+      than all that keeps the bounds, and the more the more it breaks them (Deb 2000), whatever it is worth otherwise.
+    * Refused before training: likewise. The oracles leave out what has failed, and would propose its like again.
     * Failed: failed. Running: running.
     * Interrupted, at another rung, or a policy that the choices cannot express: not at all.
 
@@ -47,31 +47,34 @@ def oracle_trials(trials: Iterable[Trial], problem: SearchProblem, weights: Sequ
         trials: The baseline among them: without it there is nothing to scale by, and nothing is told.
         problem: What is searched.
         weights: Of the objectives, in their order; they add up to 1.
+
+    References:
+        Deb (2000), An efficient constraint handling method for genetic algorithms, eq. 4.
     """
     trials = list(trials)
     baseline = next((values_of(trial) for trial in trials if trial.origin == "baseline"), None)
     if not baseline:
         return []
     told = [trial for trial in trials if trial.rung is Rung.FULL and trial.state is not TrialState.INTERRUPTED]
-    costs = {
+    rows = {
         trial.number: volume_row(values_of(trial), problem.objectives)
         for trial in told
         if trial.state is TrialState.COMPLETE
     }
-    ideal = [min(column) for column in zip(volume_row(baseline, problem.objectives), *costs.values(), strict=True)]
+    ideal = [min(column) for column in zip(volume_row(baseline, problem.objectives), *rows.values(), strict=True)]
     reference = volume_row(reference_point(baseline, problem.objectives), problem.objectives)
+    costs = {
+        number: scalar_cost(row, ideal=ideal, reference=reference, weights=weights) for number, row in rows.items()
+    }
+    broken = {trial.number: _broken(trial, problem, baseline) for trial in told}
+    worst = max((cost for number, cost in costs.items() if not broken[number]), default=0.0)
     found = []
     for trial in told:
         choice = choice_of_trial(trial, problem.space)
-        if choice is None:
-            continue
-        cost = _BROKEN if trial.state is TrialState.REFUSED else None
-        if trial.number in costs:
-            cost = scalar_cost(costs[trial.number], ideal=ideal, reference=reference, weights=weights)
-            broken = _broken(trial, problem, baseline)
-            cost = max(cost, _BROKEN) + broken if broken > 0 else cost
-        values = tuple(choice[parameter.name] for parameter in problem.space.parameters)
-        found.append(OracleTrial(values, _STATUSES[trial.state], cost))
+        if choice is not None:
+            values = tuple(choice[parameter.name] for parameter in problem.space.parameters)
+            cost = worst + broken[trial.number] if broken[trial.number] else costs.get(trial.number)
+            found.append(OracleTrial(values, _STATUSES[trial.state], cost))
     return found
 
 
@@ -117,7 +120,9 @@ def choice_of_trial(trial: Trial, space: Space) -> Mapping[str, int] | None:
 
 def _broken(trial: Trial, problem: SearchProblem, baseline: Mapping[str, float]) -> float:
     """Return by how much a trial breaks its bounds, and the share of layers that did not get what was asked."""
+    if trial.measurement is None:
+        return _REFUSED if trial.state is TrialState.REFUSED else 0.0
     over = excesses(values_of(trial), problem.constraints, baseline, problem.known_objectives)
-    layers = trial.measurement.fidelity.layers if trial.measurement else ()
+    layers = trial.measurement.fidelity.layers
     unclean = sum(bool(layer.faults) for layer in layers) / len(layers) if layers else 0.0
     return sum(max(excess, 0.0) for excess in over.values()) + unclean

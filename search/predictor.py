@@ -1,6 +1,6 @@
 """What a policy will measure once it is trained, guessed from what is known before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ ENOUGH_TRIALS = 4
 _STAYS, _STAYS_DEVIATION = 0.3, 0.3
 #: By how many halvings a size may change in training, before the trials tell; and what stays unexplained then.
 _SIZE_DEVIATION, _SIZE_NOISE = 0.08, 0.01
+#: The same for a metric, as a share of the baseline's.
+_TURNING_SHARE = 0.02
 #: Single effects are stretched by what pairs showed, within reason.
 _RATIOS = (0.5, 2.0)
 #: Deviation of what nothing is known about.
@@ -129,12 +131,16 @@ class Predictor:
             worse = np.maximum(self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0], 0.0)
             cost = volume_row(self._baseline, [objective])[0] + _STAYS * worse
             return cost, _STAYS_DEVIATION * worse + 1e-3
-        return self._process(objective).predict(self._features(rows))
+        return self._bend(objective).undo(*self._process(objective).predict(self._features(rows)))
+
+    def _bend(self, objective: Objective) -> "_Bend":
+        base = volume_row(self._baseline, [objective])[0]
+        return _Bend(base, _TURNING_SHARE * (abs(base) or 1.0))
 
     def _process(self, objective: Objective) -> GaussianProcess:
         if objective.name not in self._learnt:
             rows = np.array([row for row, _ in self._told])
-            costs = np.array([volume_row(values, [objective])[0] for _, values in self._told])
+            costs = self._bend(objective)(np.array([volume_row(values, [objective])[0] for _, values in self._told]))
             features = self._features(rows)
             first = points_of_choice(len(rows))
             if (objective.name, first) not in self._kernels:
@@ -146,7 +152,11 @@ class Predictor:
     def _told(self) -> list[tuple[tuple[int, ...], Mapping[str, float]]]:
         """What trained trials measured, by number; those whose features can be told."""
         told = [self._trained[number] for number in sorted(self._trained)]
-        return told if self._profile is not None else [entry for entry in told if entry[0] in self._proxies]
+        is_known = self.is_known(self._rows([row for row, _ in told]))
+        return [entry for entry, known in zip(told, is_known, strict=True) if known]
+
+    def _rows(self, rows: Sequence[tuple[int, ...]]) -> IntArray:
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self._encoding.units))
 
     def _features(self, rows: IntArray) -> FloatArray:
         """Return what the metric may depend on: the untrained rise of loss and metric, and who causes it."""
@@ -203,6 +213,24 @@ class Predictor:
     def _sum_of(profile: Profile, rows: IntArray, name: str) -> FloatArray:
         parts = [getattr(costs, name)[rows[:, unit]] for unit, costs in enumerate(profile.costs)]
         return np.asarray(np.sum(parts, axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bend:
+    """A scale that is linear around the baseline's cost and logarithmic far from it.
+
+    Regression on it is not led by the few trials that lost almost everything: nobody asks how bad a bad one is.
+    """
+
+    base: float
+    width: float
+
+    def __call__(self, costs: FloatArray) -> FloatArray:
+        return np.arcsinh((costs - self.base) / self.width)
+
+    def undo(self, mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return mean and deviation as costs; the deviation to first order."""
+        return self.base + self.width * np.sinh(mean), self.width * np.cosh(mean) * deviation
 
 
 def _ridge(features: FloatArray, changes: FloatArray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -14,8 +14,8 @@ from paretune.spaces.recipe import Limit, Rung
 
 #: Seconds between two looks at whether to stop.
 _SECONDS_BETWEEN_LOOKS = 1.0
-#: Up to so many policies are kept together or not at all: whoever is to choose among them knows all of them or none, and
-#: so chooses the same when a search is stopped in between and goes on.
+#: Up to so many policies are kept together or not at all: whoever is to choose among them knows all of them or none,
+#: and so chooses the same when a search is stopped in between and goes on.
 HANDFUL = 12
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from paretune.search.settings import SearchProblem
 from paretune.spaces.ledger import Ledger
-from paretune.spaces.recipe import Candidate, Limit, stages_of
+from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
 from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 
 #: Seconds between two writes of the time searched: what a kill can lose.
 SECONDS_BETWEEN_WRITES = 5.0
-#: Evaluations that trained nothing are free, but a space in which nothing trains must end too.
+#: Evaluations that trained nothing, or only a little, are free, but a search of nothing else must end too.
 MOST_UNTRAINED_PER_TRIAL = 5
 
 _RAN_OUT = "the budget of {} ran out"
@@ -58,6 +58,7 @@ class Account:
         self._since = clock()
         self._stems: set[str] = set()
         self.untrained = 0
+        self._short = 0
         self.training_steps = 0
         for trial in ledger.trials():
             self.record(trial)
@@ -71,6 +72,7 @@ class Account:
             self._stems.add(stem)
         elif trial.origin != "baseline":
             self.untrained += 1
+            self._short += trial.rung is Rung.SHORT
         self.training_steps += trial.measurement.training_steps
 
     @property
@@ -105,7 +107,8 @@ class Account:
         if for_free:
             budget = replace(budget, trials=None)
         if budget.trials is not None and self.untrained >= MOST_UNTRAINED_PER_TRIAL * budget.trials:
-            return f"{budget.trials} trials ({self.untrained} more needed no training)"
+            how = "were not trained in full" if self._short else "needed no training"
+            return f"{budget.trials} trials ({self.untrained} more {how})"
         return budget.exhausted_by(trials=self.trained, minutes=self.seconds / 60, training_steps=self.training_steps)
 
     def exhausted_before(self, trials: Sequence[Trial]) -> str:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
-from paretune.search.simulation import ImmediateService, MemoryLedger, VirtualClock
+from paretune.search.simulation import MemoryLedger
 from paretune.spaces.errors import LimitReached
 from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
-from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.trial import TrialState
 
 ACCURACY = Objective(name="accuracy", direction=Direction.MAXIMIZE, tolerance=0.001)
 SIZE = FILE_OBJECTIVES["size_bytes"]
@@ -110,7 +109,7 @@ class AnalyticEvaluator:
             values=values,
             training_steps=steps,
             seconds={"prune": steps / 100, "measure": 0.1},
-            fidelity=self._fidelity(policy),
+            fidelity=self._fidelity(policy, rung),
             details={"rung": str(rung)},
             artifacts={"model.tflite": _file_of(values)},
         )
@@ -129,6 +128,9 @@ class AnalyticEvaluator:
         )
         return int(STEPS_PER_STAGE * stages * rung.epochs_share)
 
+    def _bias(self, rung: Rung) -> float:
+        return self.proxy_bias if rung is Rung.PROXY else 1.0
+
     def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
         loss = seconds = float32_seconds = weight_bytes = raw_bytes = 0.0
         for index, spec in enumerate(self.layers):
@@ -142,8 +144,7 @@ class AnalyticEvaluator:
             float32_seconds += spec.macs
         # a hair of disagreement between policies, the same in every process
         jitter = int(hashlib.sha256(policy.digest.encode()).hexdigest()[:4], 16) / 0xFFFF
-        bias = self.proxy_bias if rung is Rung.PROXY else 1.0
-        size = (weight_bytes + _FILE_OVERHEAD_BYTES) * bias
+        size = (weight_bytes + _FILE_OVERHEAD_BYTES) * self._bias(rung)
         return {
             "accuracy": max(0.1, 0.98 - loss - 0.002 * jitter - (0.2 if rung is Rung.PROXY else 0.0)),
             "size_bytes": round(size),
@@ -153,7 +154,8 @@ class AnalyticEvaluator:
             "loss": loss + 0.002 * jitter,
         }
 
-    def _fidelity(self, policy: Policy) -> Fidelity:
+    def _fidelity(self, policy: Policy, rung: Rung) -> Fidelity:
+        bias = self._bias(rung)
         return Fidelity(
             tuple(
                 LayerFidelity(
@@ -165,12 +167,23 @@ class AnalyticEvaluator:
                     distinct=policy[spec.name].clusters or spec.distinct,
                     distinct_scope="channel",
                     stored_as=str(policy[spec.name].quantization).removesuffix("_qat"),
-                    deflated_bytes=round(spec.weights * _bits_per_weight(policy[spec.name]) / 8),
+                    deflated_bytes=round(spec.weights * _bits_per_weight(policy[spec.name]) / 8 * bias),
                     faults=("lost its zeros",) if self.unclean(policy) else (),
                 )
                 for spec in self.layers
             )
         )
+
+
+class GradualEvaluator(AnalyticEvaluator):
+    """Loses more of its metric the less it has been trained, so that untrained policies differ as trained ones do."""
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
+        measurement = super().evaluate(candidate, rung, limit)
+        trained = self._values(candidate.policy, Rung.FULL)
+        left = {Rung.PROXY: 3.0, Rung.SHORT: 1.5, Rung.FULL: 1.0}[rung]
+        changed = {"accuracy": 0.98 - left * (0.98 - trained["accuracy"]), "loss": left * trained["loss"]}
+        return replace(measurement, values={**measurement.values, **changed})
 
 
 def _file_of(values: Mapping[str, float]) -> bytes:

@@ -13,6 +13,7 @@ from paretune.spaces.errors import RunError
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.proxy import Proxy, proxy_of
 from paretune.spaces.recipe import Candidate, PruneRecipe, Recipe, Rung
 from paretune.spaces.trial import Trial, TrialState
 
@@ -39,6 +40,7 @@ def a_measurement() -> Measurement:
         distinct=17,
         distinct_scope="channel",
         stored_as="int8",
+        deflated_bytes=61,
         faults=("17 distinct values instead of 16",),
     )
     return Measurement(
@@ -49,6 +51,11 @@ def a_measurement() -> Measurement:
         details={"latency": {"spread": 0.01, "runs": [1, 2]}, "warnings": ["one"]},
         artifacts={"model.tflite": b"TFL3" * 10},
     )
+
+
+def a_proxy(sparsity: float = 0.5) -> Proxy:
+    """Return what a policy may measure untrained."""
+    return proxy_of("a" * 64, a_candidate(sparsity).policy, a_measurement())
 
 
 def opened(ledger: Ledger, sparsity: float = 0.5) -> Trial:
@@ -160,6 +167,24 @@ class LedgerContract:
         ledger.add_seconds_searched(2.25)
         assert ledger.seconds_searched() == pytest.approx(3.75)
 
+    def test_a_new_ledger_has_no_proxies(self, ledger: Ledger) -> None:
+        assert list(ledger.proxies()) == []
+
+    def test_proxies_read_back_equal_in_the_order_in_which_they_were_kept(self, ledger: Ledger) -> None:
+        kept = [a_proxy(sparsity) for sparsity in (0.5, 0.1, 0.3)]
+        for proxy in kept:
+            ledger.keep_proxy(proxy)
+        assert list(ledger.proxies()) == kept
+        assert [proxy.policy.digest for proxy in ledger.proxies()] == [proxy.policy.digest for proxy in kept]
+        assert ledger.proxies()[0].layer_bytes == {"conv": 61}
+        assert ledger.proxies()[0].seconds == pytest.approx(1.75)
+
+    def test_a_proxy_is_no_trial(self, ledger: Ledger) -> None:
+        ledger.keep_proxy(a_proxy())
+        assert list(ledger.trials()) == []
+        assert opened(ledger).number == 0
+        assert ledger.seconds_searched() == 0
+
     def test_everything_survives_the_end_of_the_process(
         self, ledger: Ledger, reopened: Callable[[Ledger], Ledger]
     ) -> None:
@@ -169,10 +194,12 @@ class LedgerContract:
         ledger.close_trial(replace(failed, state=TrialState.FAILED, reason="lost", ended=failed.started + 1))
         ledger.refuse(candidate=a_candidate(0.3), rung=Rung.FULL, origin="tpe", parameters={}, reason="too large")
         ledger.add_seconds_searched(7.0)
+        ledger.keep_proxy(a_proxy(0.4))
         before = list(ledger.trials())
         again = reopened(ledger)
         assert list(again.trials()) == before
         assert again.seconds_searched() == pytest.approx(7.0)
+        assert list(again.proxies()) == [a_proxy(0.4)]
 
     def test_a_trial_left_running_is_interrupted_when_the_run_is_opened_again(
         self, ledger: Ledger, reopened: Callable[[Ledger], Ledger]

@@ -4,7 +4,7 @@ Subclass :class:`SamplerContract` and give it ``settings``. A sampler that learn
 :class:`LearnerContract` instead; one that is none of Optuna's overrides ``build``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -22,7 +22,13 @@ from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, MemoryLedger, layer_specs, with_baseline
 
-Build = Callable[[SearchProblem, Sequence[Trial]], Proposer]
+Build = Callable[[SearchProblem, MemoryLedger], Proposer]
+
+
+def of_optuna(problem: SearchProblem, ledger: MemoryLedger) -> Proposer:
+    """Build a sampler of Optuna's from what a ledger has."""
+    return PolicySampler(problem, ledger.trials())
+
 
 EVALUATOR = AnalyticEvaluator(layers=layer_specs(3))
 TINY: Mapping[str, tuple[Any, ...]] = {
@@ -45,7 +51,7 @@ class SamplerContract:
 
     @pytest.fixture
     def build(self) -> Build:
-        return PolicySampler
+        return of_optuna
 
     def test_a_proposal_is_a_policy_of_the_space_and_no_policy_comes_twice(
         self, settings: SamplerSettings, build: Build
@@ -87,7 +93,7 @@ class SamplerContract:
     def test_trials_of_every_state_can_be_told(self, settings: SamplerSettings, build: Build) -> None:
         problem = self.problem(settings, constraints=(Constraint(objective="accuracy", bound=Bound.DROP, value=0.1),))
         ledger = with_baseline(EVALUATOR)
-        sampler = build(problem, ledger.trials())
+        sampler = build(problem, ledger)
         for turn in range(24):
             proposal = sampler.ask()
             assert proposal is not None
@@ -96,7 +102,7 @@ class SamplerContract:
             sampler.tell(ledger.close_trial(ended_in_turn(trial, turn)))
         following = sampler.ask()
         assert following is not None
-        assert following == build(problem, ledger.trials()).ask()
+        assert following == build(problem, ledger).ask()
 
     def test_nothing_is_said_on_the_terminal(
         self, settings: SamplerSettings, build: Build, capfd: pytest.CaptureFixture[str]
@@ -137,9 +143,9 @@ class LearnerContract(SamplerContract):
 EVALUATOR_BASELINE = with_baseline(EVALUATOR).trials()[0].candidate.policy.digest
 
 
-def proposals(problem: SearchProblem, ledger: MemoryLedger, count: int, build: Build = PolicySampler) -> list[Proposal]:
+def proposals(problem: SearchProblem, ledger: MemoryLedger, count: int, build: Build = of_optuna) -> list[Proposal]:
     """Ask a sampler, rebuilt from the ledger, for up to ``count`` proposals, each evaluated before the next."""
-    sampler = build(problem, ledger.trials())
+    sampler = build(problem, ledger)
     found: list[Proposal] = []
     while len(found) < count and (proposal := sampler.ask()) is not None:
         found.append(proposal)
@@ -152,14 +158,14 @@ def infeasible_proposals(
     *,
     most_bytes: float,
     told_as: TrialState,
-    build: Build = PolicySampler,
+    build: Build = of_optuna,
     count: int = 120,
 ) -> list[bool]:
     """Return which of ``count`` proposals in a row were larger than allowed, and so refused, or told as failed."""
     bound = Constraint(objective="size_bytes", bound=Bound.MAX, value=most_bytes)
     problem = replace(problem, constraints=(bound,))
     ledger = with_baseline(EVALUATOR)
-    sampler = build(problem, ledger.trials())
+    sampler = build(problem, ledger)
     infeasible = []
     for _ in range(count):
         proposal = sampler.ask()
@@ -171,7 +177,11 @@ def infeasible_proposals(
         elif told_as is TrialState.REFUSED:
             sampler.tell(
                 ledger.refuse(
-                    candidate=candidate, rung=Rung.FULL, origin="tried", parameters=proposal.choice, reason="too large"
+                    candidate=candidate,
+                    rung=Rung.FULL,
+                    origin=proposal.origin or "tried",
+                    parameters=proposal.choice,
+                    reason="too large",
                 )
             )
         else:
@@ -191,9 +201,13 @@ def digests(found: list[Proposal]) -> list[str]:
 
 
 def open_trial(problem: SearchProblem, ledger: MemoryLedger, proposal: Proposal, origin: str = "tried") -> Trial:
-    """Open a trial of a proposal."""
-    candidate = problem.candidate(proposal.policy)
-    return ledger.open_trial(candidate=candidate, rung=Rung.FULL, origin=origin, parameters=proposal.choice)
+    """Open a trial of a proposal; ``origin`` is for those that do not say whose idea they were."""
+    return ledger.open_trial(
+        candidate=problem.candidate(proposal.policy),
+        rung=Rung.FULL,
+        origin=proposal.origin or origin,
+        parameters=proposal.choice,
+    )
 
 
 def completed(problem: SearchProblem, ledger: MemoryLedger, proposal: Proposal, origin: str = "tried") -> Trial:

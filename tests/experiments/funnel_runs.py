@@ -1,6 +1,6 @@
 """Runs that the funnel has made, with numbers from the analytic evaluator: real ledger, real files, virtual time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import facts_to_remember
+from paretune.experiments.runs.searching import untouched_policy
 from paretune.search.driver import run_search
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.space import build_space
-from paretune.spaces.trial import Budget
-from tests.fakes import AnalyticEvaluator, with_baseline
+from paretune.spaces.trial import Budget, TrialState
+from tests.fakes import AnalyticEvaluator, GradualEvaluator
 
 TEXT = """\
 name: fake
@@ -25,17 +26,6 @@ data: data.npz
 space: {sparsity: [0, 0.5, 0.8], clusters: [none, 16], quantization: [float32, int8, int4]}
 tracking: off
 """
-
-
-class GradualEvaluator(AnalyticEvaluator):
-    """Loses more of its metric the less it has been trained, so that untrained policies differ as trained ones do."""
-
-    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Any:
-        measurement = super().evaluate(candidate, rung, limit)
-        trained = super()._values(candidate.policy, Rung.FULL)
-        left = {Rung.PROXY: 3.0, Rung.SHORT: 1.5, Rung.FULL: 1.0}[rung]
-        changed = {"accuracy": 0.98 - left * (0.98 - trained["accuracy"]), "loss": left * trained["loss"]}
-        return replace(measurement, values={**measurement.values, **changed})
 
 
 def make_run(
@@ -89,14 +79,12 @@ def make_run(
     ledger = SqlLedger.create(folder.ledger)
     try:
         ledger.remember(facts_to_remember(experiment, facts))
-        with_baseline(evaluator, ledger)  # type: ignore[arg-type]  # any ledger will do
+        candidate = problem.candidate(untouched_policy(problem.space))
+        trial = ledger.open_trial(candidate=candidate, rung=Rung.FULL, origin="baseline", parameters={})
+        ended = {"state": TrialState.COMPLETE, "measurement": evaluator.baseline(), "ended": trial.started + 1}
+        ledger.close_trial(replace(trial, **ended))
         service = ImmediateService(evaluator, before=before)
         run_search(problem, service, ledger, clock=service.clock, stop_requested=stop_requested)
     finally:
         ledger.close()
     return folder
-
-
-def measured(values: Mapping[str, float], *names: str) -> dict[str, float]:
-    """Return some of a trial's values."""
-    return {name: values[name] for name in names}

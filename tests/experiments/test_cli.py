@@ -184,6 +184,7 @@ def test_search_prints_the_front_on_stdout_and_everything_else_on_stderr(place: 
         trials = opened.trials()
     ended = [line for line in done.stderr.splitlines() if line.startswith("trial ")]
     assert len(ended) == len(trials) - 1  # the baseline is measured before the search
+    assert [line for line in done.stderr.splitlines() if line.startswith("Profile: 8 pairs of decisions cost ")]
     assert (place / "runs" / "fake" / "front.png").is_file()
     assert not (place / "runs" / "mlflow.db").exists()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from paretune.experiments.runs.ledger import SqlLedger, trial_folder
+from paretune.experiments.runs.ledger_rows import SCHEMA_VERSION
 from paretune.spaces.errors import RunError
 from paretune.spaces.trial import TrialState
 from tests.contracts.ledger import FullDiskContract, LedgerContract, a_measurement, completed, opened
@@ -130,7 +131,7 @@ def test_facts_about_the_run_are_replaced_by_key_and_survive(ledger: SqlLedger, 
 def test_a_ledger_of_another_version_is_refused_in_one_line(ledger: SqlLedger, path: Path) -> None:
     ledger.remember({"schema": 99})
     ledger.close()
-    with pytest.raises(RunError, match="another version of Paretune \\(schema 99, this one reads 1\\)"):
+    with pytest.raises(RunError, match=rf"another version of Paretune \(schema 99, this one reads {SCHEMA_VERSION}\)"):
         SqlLedger.read(path)
 
 

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from paretune.experiments.terminal.progress import SearchProgress
-from paretune.search.events import Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.search.events import Profiling, Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Budget, TrialState
 from tests.experiments.sample_trials import sample_front, sample_trials
 
@@ -103,3 +104,44 @@ def test_that_trials_are_trained_the_slow_way_is_said_once_with_the_reason() -> 
         for _ in range(2):
             progress.hear(TrialEnded(trial=slow, front=FRONT, hypervolume=1.0))
     assert text.getvalue().count("slower: stage 'prune' cannot be compiled once: ValueError: why.") == 1
+
+
+def test_the_live_line_tells_how_far_the_profile_is_until_it_is_complete() -> None:
+    progress = progress_on(io.StringIO(), terminal=False)
+    progress.hear(Profiling(done=34, total=157))
+    assert progress.live_line().startswith("trained 0/24  |  profile 34/157  |  ")
+    progress.hear(Profiling(done=157, total=157))
+    assert "profile" not in progress.live_line()
+
+
+def test_away_from_a_terminal_the_profile_is_one_line_when_it_begins_and_one_when_it_ends() -> None:
+    text = io.StringIO()
+    with progress_on(text, terminal=False) as progress:
+        for done in range(1, 158):
+            progress.hear(Profiling(done=done, total=157))
+    assert text.getvalue().splitlines() == [
+        "profile  measuring 157 policies untrained, each decision of each layer alone",
+        "profile  complete, 157 policies  (0 s)",
+    ]
+
+
+def test_on_a_terminal_the_profile_leaves_no_line_behind() -> None:
+    text = io.StringIO()
+    with progress_on(text, terminal=True) as progress:
+        for done in range(1, 158):
+            progress.hear(Profiling(done=done, total=157))
+    assert "measuring 157" not in text.getvalue()
+    assert "complete" not in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("stopped after a short training: it ranks 3 of 4 short trials", "stopped after a short training: it ranks 3"),
+        ("", "goes on to be trained in full"),
+    ],
+)
+def test_a_short_trial_says_that_it_is_short_and_what_becomes_of_it(reason: str, said: str) -> None:
+    line = progress_on(io.StringIO(), terminal=False).trial_line(replace(TRIALS[3], rung=Rung.SHORT, reason=reason))
+    assert line.startswith(f"trial 3  short  accuracy 0.7815  size 3.83 kB  latency 0.87x  {said}")
+    assert line.endswith("(10 s)")

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from paretune.experiments.config.experiment import Experiment, parse_experiment, with_overrides
+from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
 from paretune.experiments.runs.searching import (
@@ -22,7 +24,7 @@ from paretune.experiments.runs.searching import (
     search_problem,
     search_run,
 )
-from paretune.search.events import TrialEnded
+from paretune.search.events import Profiling, TrialEnded, TrialStarted
 from paretune.spaces.errors import ConfigurationError, DataError, RunError
 from paretune.spaces.recipe import Limit, Rung
 from paretune.spaces.trial import Trial, TrialState, count_trained
@@ -78,6 +80,28 @@ def test_a_search_leaves_a_run_that_reads_without_a_worker(experiment: Experimen
         assert run.model_of(front.knee) == expected.artifacts["model.tflite"]
         assert run.hypervolumes()[-1][1] > 0
     assert folder.experiment.read_text() == TEXT
+
+
+def test_a_search_leaves_its_profile_as_picture_and_data(experiment: Experiment, folder: RunFolder) -> None:
+    search(replace(experiment, sampler="funnel"), folder)
+    picture, data = profile_files(folder.path)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads(data.read_text())["layers"]) == 4
+
+
+def test_an_interrupted_search_leaves_its_profile_if_it_is_complete(experiment: Experiment, folder: RunFolder) -> None:
+    experiment = replace(experiment, sampler="funnel")
+    heard: list[object] = []
+    with prepared(experiment, folder) as ready:
+        search_run(ready, notify=heard.append, stop_requested=lambda: any(isinstance(one, Profiling) for one in heard))
+    assert not profile_files(folder.path)[1].exists()
+    heard.clear()
+    with prepared(experiment, folder) as ready:
+        outcome = search_run(
+            ready, notify=heard.append, stop_requested=lambda: any(isinstance(one, TrialStarted) for one in heard)
+        )
+    assert outcome.interrupted
+    assert all(file.is_file() for file in profile_files(folder.path))
 
 
 def test_the_baseline_is_trial_zero_and_measured_once(experiment: Experiment, folder: RunFolder) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from paretune.search import driver
 from paretune.search.events import TrialEnded
+from paretune.search.simulation import ImmediateService
 from paretune.spaces.errors import (
     ConfigurationError,
     Infeasible,
@@ -28,7 +29,6 @@ from paretune.spaces.trial import Budget, TrialState, count_trained
 from tests.fakes import (
     STEPS_PER_STAGE,
     AnalyticEvaluator,
-    ImmediateService,
     MemoryLedger,
     ThreadedService,
     raising,

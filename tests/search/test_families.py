@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from paretune.search.families import LEAF, leaves_of
+from paretune.search.simulation import ImmediateService
 from paretune.spaces.policy import Quantization
 from paretune.spaces.recipe import stages_of
 from paretune.spaces.trial import Budget, Trial, count_trained
-from tests.fakes import AnalyticEvaluator, ImmediateService, layer_specs, with_baseline
+from tests.fakes import AnalyticEvaluator, layer_specs, with_baseline
 from tests.search.problems import a_problem, own, search, stop_after
 
 #: float32, int8, int8_qat and int4 for every layer, beside sparsity and clusters

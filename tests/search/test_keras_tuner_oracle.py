@@ -46,7 +46,7 @@ def process() -> Iterator[OracleProcess]:
 class OracleContract(SamplerContract):
     @pytest.fixture
     def build(self, process: OracleProcess) -> Build:
-        return partial(OracleSampler, process=process)
+        return lambda problem, ledger: OracleSampler(problem, ledger.trials(), process=process)
 
 
 @pytest.mark.tensorflow
@@ -92,7 +92,7 @@ class TestBayesian(OracleContract):
 
     def test_refusals_told_as_failures_would_be_proposed_for_ever(self, build: Build) -> None:
         """Why refused trials are told as completed, at a high cost."""
-        tried = partial(infeasible_proposals, self.problem(BAYESIAN), most_bytes=3.5e3, build=build, count=40)
+        tried = partial(infeasible_proposals, self.problem(BAYESIAN), most_bytes=4e3, build=build, count=40)
         refused, failed = tried(told_as=TrialState.REFUSED), tried(told_as=TrialState.FAILED)
         assert sum(refused[-20:]) <= 5
         assert sum(failed[-20:]) >= 10
@@ -135,11 +135,20 @@ def test_oracles_draw_nothing_that_has_been_tried(
 
 
 @pytest.mark.tensorflow
-def test_the_bayesian_oracle_keeps_away_from_what_is_running(process: OracleProcess) -> None:
-    ended = [([place], "COMPLETED", (place - 6) ** 2 / 36) for place in (0, 2, 4, 7, 9, 5)]
-    assert process.ask(question("bayesian", [*ended, ([6], "COMPLETED", 0.0)], choices=11)) == [6]
-    assert process.ask(question("bayesian", [*ended, ([6], "FAILED", None)], choices=11)) == [6]
-    assert process.ask(question("bayesian", [*ended, ([6], "RUNNING", None)], choices=11)) != [6]
+@pytest.mark.parametrize("oracle", ["random", "hyperband", "bayesian"])
+def test_oracles_draw_by_the_seed(process: OracleProcess, oracle: str) -> None:
+    drawn = question(oracle, [], choices=1000)
+    assert process.ask(drawn) == process.ask(drawn) != process.ask({**drawn, "seed": 2})
+
+
+@pytest.mark.tensorflow
+def test_the_bayesian_oracle_takes_what_is_running_for_bad(process: OracleProcess) -> None:
+    ended = [([place], "COMPLETED", (place - 60) ** 2 / 3600) for place in (0, 20, 40, 70, 90, 55)]
+    best, bad, running = (
+        process.ask(question("bayesian", [*ended, ([60], status, cost)], choices=101))
+        for status, cost in (("COMPLETED", 0.0), ("COMPLETED", 1.0), ("RUNNING", None))
+    )
+    assert running == bad != best
 
 
 def test_its_process_predicts_what_scikit_learn_predicts() -> None:
