@@ -42,7 +42,7 @@ class Plan:
         training_steps: Optimizer steps of each stage of a full trial; a trial needs between none and all of them.
         probe_seconds: Most wall seconds that an untrained policy took from conversion to measurement: a trial takes
             as long on top of its training.
-        trial_seconds: Median wall seconds of this run's own trained trials; ``None`` before there is one.
+        trial_seconds: Median wall seconds of this run's own trials trained in full; ``None`` before there is one.
         trained_before: How many of those there are.
         disk_bytes: What one trial keeps on the disk.
         stage_bytes: Most that trained stages, from which later trials start, take on top of that.
@@ -86,7 +86,11 @@ def make_plan(problem: SearchProblem, baseline: Mapping[str, float], trials: Seq
         probes.measure(policy)
     smallest = probes.sizes()
     mildest = probes.measure(space.policy({parameter.name: 0 for parameter in space.parameters}))
-    trained = [trial.ended - trial.started for trial in trials if trial.was_trained and trial.ended > trial.started]
+    trained = [
+        trial.ended - trial.started
+        for trial in trials
+        if trial.was_trained and trial.rung is Rung.FULL and trial.ended > trial.started
+    ]
     return Plan(
         parameters=len(space.parameters),
         combinations=space.cardinality,

@@ -198,7 +198,7 @@ class RunFiles:
         for row in self.trials():
             decided = json.loads(row["policy"]).values()
             stem = tuple((each["sparsity"], each["clusters"], each["quantization"] == "int8_qat") for each in decided)
-            if row["state"] == "complete" and any(any(layer) for layer in stem):
+            if row["state"] == "complete" and row["rung"] == "full" and any(any(layer) for layer in stem):
                 families.setdefault(stem, row)
         return list(families.values())
 

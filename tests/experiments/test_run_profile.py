@@ -84,7 +84,7 @@ def test_many_proxies_of_other_policies_are_no_profile(tmp_path: Path) -> None:
     evaluator = GradualEvaluator()
     ledger = SqlLedger.open(folder.ledger)
     space = build_space(evaluator.layers, parse_experiment(TEXT, tmp_path / "exp.yaml").space)
-    draws = random.Random(0)
+    draws = random.Random(0)  # noqa: S311
     choices = [{item.name: 0 for item in space.parameters}]
     choices += [{item.name: draws.randrange(len(item.choices)) for item in space.parameters} for _ in range(100)]
     architecture = evaluator.describe().architecture

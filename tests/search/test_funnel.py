@@ -161,14 +161,14 @@ class ClustersHurt(GradualEvaluator):
         return replace(measurement, values={**values, **worse})
 
 
-def test_what_training_wins_back_is_proposed_and_what_it_does_not_is_dropped() -> None:
+def test_what_training_wins_back_is_proposed_in_the_end_and_what_it_does_not_is_not() -> None:
     shares = []
-    for stays in (0.0, 0.5):
-        trials = trials_of(ClustersHurt(layers=EVALUATOR.layers, stays=stays), trials=30)
+    for stays in (0.0, 1.0):
+        trials = trials_of(ClustersHurt(layers=EVALUATOR.layers, stays=stays), trials=40)
         learnt = [trial for trial in trials if trial.origin in ("learner", LEAF)]
-        decided = [layer for trial in learnt for layer in trial.candidate.policy.values()]
-        shares.append(np.mean([layer.clusters is not None for layer in decided]))
-    assert shares[0] > 2 * shares[1]
+        late = [decided for trial in learnt[-15:] for decided in trial.candidate.policy.values()]
+        shares.append(np.mean([decided.clusters is not None for decided in late]))
+    assert shares[0] > 1.8 * shares[1]
 
 
 def test_refusals_are_rare_although_most_policies_are_too_large() -> None:

@@ -1,0 +1,25 @@
+"""What a search will face."""
+
+from dataclasses import replace
+
+from paretune.experiments.planning import make_plan
+from paretune.search.front import values_of
+from paretune.spaces.measurement import Measurement
+from paretune.spaces.policy import Policy
+from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.trial import Trial
+from tests.experiments.sample_trials import sample_trials
+from tests.fakes import AnalyticEvaluator
+from tests.search.problems import a_problem
+
+
+def test_what_a_trial_takes_is_told_by_those_that_were_trained_in_full() -> None:
+    evaluator = AnalyticEvaluator()
+    trials: list[Trial] = sample_trials(4)
+    short = [replace(trial, rung=Rung.SHORT, ended=trial.started + 1) for trial in trials[1:4]]
+
+    def probe(policy: Policy) -> Measurement:
+        return evaluator.evaluate(Candidate(architecture="", recipe=Recipe(), policy=policy), Rung.PROXY, Limit())
+
+    plan = make_plan(a_problem(), values_of(trials[0]), [trials[0], *short, trials[4]], probe)
+    assert (plan.trained_before, plan.trial_seconds) == (1, 10.0)
