@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paretune.experiments.prediction import RunPredictor
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile, profile_of
 from paretune.search.additive import solve
 from paretune.search.encoding import IntArray
 from paretune.search.feasibility import bound_of, objectives_by_name
 from paretune.search.front import BoolArray, values_of
-from paretune.search.predictor import Prediction, Predictor
-from paretune.search.settings import SearchProblem
+from paretune.search.predictor import Prediction
 from paretune.spaces.objective import Constraint, Direction, Objective
 from paretune.spaces.policy import Policy
 from paretune.spaces.trial import Trial
@@ -21,7 +21,7 @@ from paretune.spaces.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A predicted value in the objective's own unit, and one standard deviation of the prediction."""
+    """A predicted value in the objective's own unit, and how far off such predictions have been in five of six."""
 
     value: float
     deviation: float
@@ -45,11 +45,10 @@ def find_untried(
 ) -> Untried | None:
     """Return an untried policy that should do better than the best trial, if the run's profile knows of one.
 
-    The candidates are the exact front of the additive problem. What each would measure once trained is predicted from
-    the profile, the proxies and the finished trials. One is named only if it keeps every bound, and beats the best
-    trial, even with one standard deviation of bad luck in each of these predictions (about five chances in six, where
-    they are right), and beats it by more than the objective's tolerance. Of several, the one that would be best with
-    that bad luck.
+    The candidates are the exact front of the additive problem. What each would measure once trained is predicted by
+    :class:`RunPredictor`, whose deviations five of six finished trials have kept. One is named only if it keeps every
+    bound, and beats the best trial, even with one deviation of bad luck in each prediction, and beats it by more than
+    the objective's tolerance. Of several, the one that would be best with that bad luck.
 
     Args:
         run: Open for reading.
@@ -70,7 +69,7 @@ def find_untried(
     objectives = tuple(known[name] for name in names)
     baseline = values_of(trials[0])
     rows = _untried_rows(found, trials, objectives)
-    guess = _predict(run, found, trials, objectives, rows)
+    guess = RunPredictor(run, found, trials, objectives).predict(rows)
     able = np.ones(len(rows), dtype=bool)
     for constraint in constraints:
         objective = known[constraint.objective]
@@ -106,23 +105,8 @@ def _untried_rows(found: RunProfile, trials: Sequence[Trial], objectives: Sequen
     return rows[[tuple(row) not in tried for row in rows.tolist()]]
 
 
-def _predict(
-    run: Run, found: RunProfile, trials: Sequence[Trial], objectives: tuple[Objective, ...], rows: IntArray
-) -> Prediction:
-    problem = SearchProblem(description=run.facts.description, space=found.plan.space, objectives=objectives)
-    predictor = Predictor(problem, found.plan.encoding, values_of(trials[0]))
-    predictor.use_profile(found.profile)
-    for proxy in found.proxies.values():
-        choice = found.plan.space.choice_of(proxy.policy)
-        if choice is not None:
-            predictor.note(found.plan.encoding.row_of(choice), proxy)
-    for trial in trials:
-        predictor.tell(trial)
-    return predictor.predict(rows)
-
-
 def _keeps(guess: Prediction, column: int, bound: float, is_upper: bool, direction: Direction) -> BoolArray:
-    """Mark the predictions that keep a bound by one standard deviation."""
+    """Mark the predictions that keep a bound by one deviation."""
     mean, deviation = guess.mean[:, column], guess.deviation[:, column]
     is_ceiling = is_upper is (direction is Direction.MINIMIZE)  # of what is minimised
     return np.asarray(mean + deviation <= bound if is_ceiling else mean - deviation >= bound)

@@ -35,11 +35,13 @@ def prediction_loss(
 def _loss(task: OutputTask, truth: NDArray[Any], output: NDArray[np.float64]) -> float:
     if task.kind == "regression":
         return float(np.mean((output - truth.reshape(output.shape)) ** 2))
-    if task.coding == "yes_no":
+    if task.coding == "yes_no" or (task.coding == "one_hot" and task.activation == "sigmoid"):
         probability = output if task.gives_probabilities else _sigmoid(output)
         yes = truth.reshape(output.shape) > 0.5
         return float(-np.mean(np.log(_clipped(np.where(yes, probability, 1 - probability)))))
     probabilities = _clipped(output if task.gives_probabilities else _softmax(output))
+    if task.activation == "sigmoid":  # one label for units that do not add up to 1 on their own
+        probabilities /= probabilities.sum(axis=-1, keepdims=True)
     if task.coding == "one_hot":
         return float(-np.mean((truth * np.log(probabilities)).sum(axis=-1)))
     labels = truth.reshape(output.shape[:-1]).astype(np.int64)

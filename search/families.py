@@ -5,7 +5,7 @@ from dataclasses import replace
 from paretune.search.references import Proposal
 from paretune.search.settings import SearchProblem
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import stages_of
+from paretune.spaces.recipe import Rung, stages_of
 from paretune.spaces.trial import Trial, TrialState
 
 #: The origin of trials that were proposed because they need no training.
@@ -19,10 +19,11 @@ def leaves_of(trial: Trial, problem: SearchProblem) -> tuple[Proposal, ...]:
     """Return policies that need no training after ``trial``, at most as many as the problem asks for.
 
     Each gives one number format to every layer that is not trained quantized, as far as the choices allow and the stem
-    stays the same. A trial that trained nothing itself, or is a leaf, has none.
+    stays the same. A trial that trained nothing itself, or only a little, or is a leaf, has none.
     """
     candidate = trial.candidate
-    if trial.state is not TrialState.COMPLETE or trial.origin == LEAF or not stages_of(candidate.policy):
+    is_trained = trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL
+    if not is_trained or trial.origin == LEAF or not stages_of(candidate.policy):
         return ()
     if not trial.parameters:
         return ()

@@ -49,7 +49,7 @@ def oracle_trials(trials: Iterable[Trial], problem: SearchProblem, weights: Sequ
         weights: Of the objectives, in their order; they add up to 1.
 
     References:
-        Deb (2000), An efficient constraint handling method for genetic algorithms, eq. 4.
+        Deb (2000), An efficient constraint handling method for genetic algorithms.
     """
     trials = list(trials)
     baseline = next((values_of(trial) for trial in trials if trial.origin == "baseline"), None)
@@ -102,7 +102,7 @@ def scalar_cost(
 
     References:
         Knowles (2006), ParEGO: a hybrid algorithm with on-line landscape approximation for expensive multiobjective
-        optimization problems, eq. 2.
+        optimization problems.
     """
     weighted = [
         weight * min((cost - best) / ((worst - best) or 1.0), _WORST)

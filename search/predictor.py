@@ -77,7 +77,7 @@ class Predictor:
     def use_profile(self, profile: Profile) -> None:
         """From now on, tell of policies without a proxy too."""
         self._profile = profile
-        self._learnt = {}
+        self._learnt, self._kernels = {}, {}
 
     def note(self, row: tuple[int, ...], proxy: Proxy) -> None:
         """Take note of what a policy measures untrained."""

@@ -111,7 +111,7 @@ class AnalyticEvaluator:
             seconds={"prune": steps / 100, "measure": 0.1},
             fidelity=self._fidelity(policy, rung),
             details={"rung": str(rung)},
-            artifacts={"model.tflite": _file_of(values)},
+            artifacts={} if rung is Rung.PROXY else {"model.tflite": _file_of(values)},
         )
 
     def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:

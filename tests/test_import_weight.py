@@ -12,7 +12,7 @@ from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import facts_to_remember
-from tests.experiments.funnel_runs import make_run
+from tests.experiments.funnel_runs import bound_worth_asking, make_run
 from tests.experiments.sample_trials import OBJECTIVES, fill_ledger, sample_trials
 from tests.fakes import AnalyticEvaluator
 
@@ -65,8 +65,8 @@ def test_help_is_light(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format_", ["table", "json"])
 def test_asking_a_run_that_has_a_profile_is_light(format_: str, tmp_path: Path) -> None:
-    make_run(tmp_path, trials=8)
-    words = ["front", "fake", "--max-size", "12kB", "--max-drop", "0.1", "--max-latency", "0.9", "--format", format_]
+    most = bound_worth_asking(make_run(tmp_path, trials=6))
+    words = ["front", "fake", "--max-size", f"{most:.0f}", "--max-drop", "0.9", "--format", format_]
     assert not loaded_by(command(*words), tmp_path) & HEAVY
     assert list((tmp_path / "runs" / "fake" / "asked").iterdir())  # it has gone all the way
 

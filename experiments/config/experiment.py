@@ -16,7 +16,7 @@ Every key but ``model`` and ``data`` can be left out::
     objectives: [metric, size_bytes]  # or the metric by its own name; also latency_ratio, raw_bytes, entropy_bytes
     constraints: {accuracy: {drop: 0.02}, size_bytes: {max: 60kB}, latency_ratio: 1.5x}
     recipe: {prune: {epochs: 4, learning_rate: 0.001}, cluster: {epochs: 2}, quantize: {epochs: 2}}
-    stop_when: {accuracy: {drop: 0.01}, size_bytes: 30kB}   # a trial that keeps to all of these ends the search
+    stop_when: {accuracy: {drop: 0.01}, size_bytes: {max: 30kB}}   # a trial that keeps to all of these ends the search
     search:
       sampler: funnel                 # or one of Optuna's: {name: NSGAIISampler, arguments: {population_size: 20}}
       rungs: [proxy, short, full]     # what may be spent on a trial; full alone trains every policy to the end

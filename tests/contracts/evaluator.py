@@ -81,10 +81,29 @@ class EvaluatorContract:
         assert _without_latency(again.values) == _without_latency(first.values)
         assert again.training_steps == first.training_steps
 
-    def test_a_proxy_trains_nothing(self, evaluator: Evaluator) -> None:
+    def test_a_proxy_trains_nothing_and_leaves_no_files(self, evaluator: Evaluator) -> None:
         measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
         assert measurement.training_steps == 0
-        assert measurement.values["size_bytes"] > 0
+        assert measurement.artifacts == {}
+
+    def test_a_proxy_measures_all_but_perhaps_the_latency(self, evaluator: Evaluator) -> None:
+        measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
+        assert set(evaluator.describe().objectives) - {"latency_ratio"} <= set(measurement.values)
+        assert all(math.isfinite(value) for value in measurement.values.values())
+
+    @pytest.mark.parametrize("rung", [Rung.PROXY, Rung.FULL])
+    def test_the_bytes_of_each_layer_are_told_and_are_a_part_of_the_file(
+        self, evaluator: Evaluator, rung: Rung
+    ) -> None:
+        dense, pruned = (
+            evaluator.evaluate(candidate_of(evaluator, wish), rung, Limit()) for wish in (LayerPolicy(), PRUNED)
+        )
+        for measurement in (dense, pruned):
+            layers = measurement.fidelity.layers
+            assert all(layer.deflated_bytes > 0 for layer in layers)
+            assert sum(layer.deflated_bytes for layer in layers) < measurement.values["size_bytes"]
+        for before, after in zip(dense.fidelity.layers, pruned.fidelity.layers, strict=True):
+            assert after.deflated_bytes < before.deflated_bytes
 
     def test_a_compressed_file_is_smaller_than_the_baseline(self, evaluator: Evaluator) -> None:
         measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
@@ -95,7 +114,7 @@ class EvaluatorContract:
             evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.FULL, Limit(training_steps=1))
 
     def test_a_file_measures_again_as_it_did_at_first(self, evaluator: Evaluator) -> None:
-        measurement = evaluator.evaluate(candidate_of(evaluator, LIGHT), Rung.PROXY, Limit())
+        measurement = evaluator.evaluate(candidate_of(evaluator, LIGHT), Rung.FULL, Limit())
         values = evaluator.remeasure(measurement.artifacts["model.tflite"], Split.VALIDATION)
         assert dict(values) == {name: measurement.values[name] for name in values}
         assert set(_without_latency(measurement.values)) <= set(values)

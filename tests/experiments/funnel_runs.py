@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paretune.experiments.asking import Answer, ask_run
 from paretune.experiments.config.experiment import parse_experiment
 from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
-from paretune.experiments.runs.run import facts_to_remember
+from paretune.experiments.runs.run import facts_to_remember, open_run
 from paretune.experiments.runs.searching import untouched_policy
 from paretune.search.driver import run_search
 from paretune.search.settings import SamplerSettings, SearchProblem
@@ -88,3 +89,18 @@ def make_run(
     finally:
         ledger.close()
     return folder
+
+
+def ask(folder: RunFolder, **bounds: float) -> Answer:
+    """Ask a run again."""
+    with open_run(folder) as run:
+        return ask_run(run, **bounds)
+
+
+def bound_worth_asking(folder: RunFolder) -> float:
+    """Return a bound on the bytes under which the run has an answer, and names an untried policy that does better."""
+    for kilobytes in range(4, 36):
+        answer = ask(folder, max_bytes=1e3 * kilobytes)
+        if answer.best is not None and answer.untried is not None:
+            return 1e3 * kilobytes
+    raise AssertionError("the run names no untried policy, whatever the bound")

@@ -18,6 +18,7 @@ from paretune.experiments.config.experiment import (
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import Quantization
+from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Budget
 
 READY_MADE = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -40,7 +41,9 @@ def test_model_and_data_are_all_that_an_experiment_must_say() -> None:
     assert experiment.objectives == ("metric", "size_bytes")
     assert experiment.budget == Budget(trials=24)
     assert experiment.tracking == Tracking()
-    assert (experiment.sampler, experiment.seed, experiment.workers, experiment.threads) == ("tpe", 0, None, None)
+    assert (experiment.sampler, experiment.seed, experiment.workers, experiment.threads) == ("funnel", 0, None, None)
+    assert experiment.rungs == tuple(Rung)
+    assert (experiment.stop_when, experiment.flat_trials) == ((), None)
 
 
 def test_every_key_is_read() -> None:
@@ -57,9 +60,11 @@ space:
   pinned: {stem: {quantization: int4, clusters: none}}
 objectives: [score, size_bytes, latency_ratio]
 constraints: {score: {drop: 0.02}, size_bytes: {max: 60kB, ratio: 0.25x}, latency_ratio: 1.5x}
+stop_when: {score: {drop: 0.01}, size_bytes: {max: 30kB}}
 recipe: {prune: {epochs: 3, begin: 0.1}, quantize: {schedule: constant}}
 search:
-  {sampler: {name: NSGAIISampler, arguments: {population_size: 20}}, seed: 7, workers: 2, threads: 3, trial_minutes: 2}
+  {sampler: {name: NSGAIISampler, arguments: {population_size: 20}}, seed: 7, workers: 2, threads: 3, trial_minutes: 2,
+  rungs: [full, proxy], stop_when_flat: {trials: 12, gain: 0.01}}
 budget: {minutes: 5.5}
 tracking: {uri: "http://host", experiment: mine}
 """
@@ -82,6 +87,12 @@ tracking: {uri: "http://host", experiment: mine}
         Constraint(objective="size_bytes", bound=Bound.RATIO, value=0.25),
         Constraint(objective="latency_ratio", bound=Bound.RATIO, value=1.5),
     )
+    assert experiment.stop_when == (
+        Constraint(objective="score", bound=Bound.DROP, value=0.01),
+        Constraint(objective="size_bytes", bound=Bound.MAX, value=30_000.0),
+    )
+    assert experiment.rungs == (Rung.PROXY, Rung.FULL)
+    assert (experiment.flat_trials, experiment.flat_gain) == (12, 0.01)
     assert (experiment.recipe.prune.epochs, experiment.recipe.prune.begin) == (3.0, 0.1)
     assert experiment.recipe.quantize.schedule == "constant"
     assert (experiment.sampler, dict(experiment.sampler_arguments)) == ("NSGAIISampler", {"population_size": 20})
@@ -95,6 +106,19 @@ def test_class_weights_reach_the_evaluator_in_the_order_of_the_labels() -> None:
         experiment = read(f"task: {{class_weights: {text}}}")
         assert experiment.class_weights == expected
         assert str(experiment.settings_for_evaluator(threads=1).class_weights) == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", False),
+        ("objectives: [metric, latency_ratio]", True),
+        ("constraints: {latency_ratio: 1.5x}", True),
+        ("stop_when: {latency_ratio: 1.5x}", True),
+    ],
+)
+def test_latency_is_measured_before_training_only_where_it_matters(text: str, expected: bool) -> None:
+    assert read(text).settings_for_evaluator(threads=1).proxy_latency is expected
 
 
 def test_tracking_can_be_off() -> None:
@@ -122,8 +146,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("spce: {}\n", "Unknown key 'spce'; known are name, model, data, task, space, objectives, constraints, recipe, "
-         "search, budget, tracking. Did you mean 'space'? (digits.yaml line 3)"),
+        ("spce: {}\n", "Unknown key 'spce'; known are name, model, data, task, space, objectives, constraints, "
+         "stop_when, recipe, search, budget, tracking. Did you mean 'space'? (digits.yaml line 3)"),
         ("budget:\n  minutes: 5\n  trails: 7\n", "Unknown key 'trails' in `budget`; known are trials, minutes, "
          "training_steps. Did you mean 'trials'? (digits.yaml line 5)"),
         ("space:\n  sparsity:\n  - 0\n  - 1.2\n", "`sparsity` must be in [0, 1), got 1.2 (digits.yaml line 6)."),
@@ -165,6 +189,12 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("recipe: {prune: 4}", "Stage 'prune' needs a mapping of settings, got 4 (digits.yaml line 3)."),
         ("search: {workers: 0}", "`search.workers` must be at least 1, got 0 (digits.yaml line 3)."),
         ("search: {seed: 1.5}", "`search.seed` must be a whole number, got 1.5 (digits.yaml line 3)."),
+        ("search: {rungs: [proxy, short]}", "`rungs` must include full: only its trials make the front; got "
+         "['proxy', 'short'] (digits.yaml line 3)."),
+        ("search: {stop_when_flat: {trials: 0}}", "`search.stop_when_flat.trials` must be at least 1, got 0 "
+         "(digits.yaml line 3)."),
+        ("stop_when:\n  size_bytes: small", "A constraint is '0.25x' or a mapping of max, min, drop, such as "
+         "{max: 60kB}; got 'small' (constraint on 'size_bytes') (digits.yaml line 4)."),
         ("budget: {trials: yes}", "`budget.trials` must be a whole number, got 'yes' (digits.yaml line 3)."),
         ("budget: {minutes: .inf}", "`budget.minutes` must be a finite number, got inf (digits.yaml line 3)."),
         ("budget: [3]", "`budget` must be a mapping of trials, minutes, training_steps, got a list "

@@ -1,5 +1,6 @@
 """The whole way of a trial on a real model: train, export, read back, measure."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,11 +108,54 @@ def test_the_test_split_is_measured_on_request_only(keras_evaluator):
     assert set(on_test) == set(baseline.values) - {"latency_ratio"}
 
 
+PRUNED = LayerPolicy(sparsity=0.5, quantization=Quantization.INT8)
+CLUSTERED = LayerPolicy(clusters=8, quantization=Quantization.INT8)
+DENSE = LayerPolicy(quantization=Quantization.INT8)
+SPARSE = LayerPolicy(sparsity=0.8)
+
+
 def test_files_of_equal_formats_share_one_measured_latency(keras_evaluator):
-    pruned = candidate_of(keras_evaluator, LayerPolicy(sparsity=0.5, quantization=Quantization.INT8))
-    dense = candidate_of(keras_evaluator, LayerPolicy(quantization=Quantization.INT8))
-    first, second = (keras_evaluator.evaluate(each, Rung.PROXY, Limit()) for each in (pruned, dense))
+    first, second = (
+        keras_evaluator.evaluate(candidate_of(keras_evaluator, wish), Rung.FULL, Limit()) for wish in (PRUNED, DENSE)
+    )
     assert first.values["latency_ratio"] == second.values["latency_ratio"]
+
+
+def proxies(evaluator, *wishes):
+    return [evaluator.evaluate(candidate_of(evaluator, wish), Rung.PROXY, Limit()) for wish in wishes]
+
+
+def test_a_proxy_is_not_timed_unless_that_was_asked_for(keras_evaluator):
+    assert all("latency_ratio" not in proxy.values for proxy in proxies(keras_evaluator, DENSE, PRUNED))
+
+
+def test_on_request_a_proxy_is_timed_where_formats_alone_differ(settings):
+    """Zeros and clusters leave the latency alone: it is measured without them."""
+    timing = build_evaluator(replace(settings, proxy_latency=True))
+    dense, pruned, clustered = proxies(timing, DENSE, PRUNED, CLUSTERED)
+    assert dense.values["latency_ratio"] > 0
+    assert "latency_ratio" not in {**pruned.values, **clustered.values}
+    trained = timing.evaluate(candidate_of(timing, PRUNED), Rung.FULL, Limit())
+    assert trained.values["latency_ratio"] == dense.values["latency_ratio"]
+
+
+def test_batch_norm_is_recalibrated_where_nothing_is_trained_and_nowhere_else(keras_evaluator, monkeypatch):
+    def evaluate(rung):
+        return keras_evaluator.evaluate(candidate_of(keras_evaluator, SPARSE), rung, Limit())
+
+    before = {rung: evaluate(rung).values["loss"] for rung in (Rung.PROXY, Rung.FULL)}
+    monkeypatch.setattr(keras_evaluator, "_recalibrate", lambda weights: weights)
+    after = {rung: evaluate(rung).values["loss"] for rung in (Rung.PROXY, Rung.FULL)}
+    assert before[Rung.PROXY] != after[Rung.PROXY]
+    assert before[Rung.FULL] == after[Rung.FULL]
+
+
+def test_a_proxy_comes_out_the_same_whatever_was_trained_before(keras_evaluator):
+    first = proxies(keras_evaluator, PRUNED, CLUSTERED)
+    keras_evaluator.evaluate(candidate_of(keras_evaluator, SPARSE), Rung.FULL, Limit())
+    again = proxies(keras_evaluator, CLUSTERED, PRUNED)
+    assert [proxy.values for proxy in again] == [proxy.values for proxy in reversed(first)]
+    assert [proxy.fidelity for proxy in again] == [proxy.fidelity for proxy in reversed(first)]
 
 
 def test_a_model_that_does_not_exist_is_refused_in_one_line(tmp_path):

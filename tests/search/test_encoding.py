@@ -54,6 +54,11 @@ def test_decisions_that_mean_the_same_are_one_option() -> None:
     assert encoding.option_counts.tolist() == [4 + 2] * 4
     rows = {encoding.row_of(encoding.choice_of([number, 0, 0, 0])) for number in range(6)}
     assert len(rows) == 6
+    # of several spellings the first stands for all
+    first = {parameter.name: 0 for parameter in encoding.space.parameters}
+    int4 = [encoding.row_of({**first, "conv0.quantization": 1, "conv0.clusters": index}) for index in (0, 1, 2)]
+    assert len(set(int4)) == 1
+    assert encoding.choice_of(int4[0]) == {**first, "conv0.quantization": 1}
 
 
 def a_trial(decided: LayerPolicy, parameters: dict[str, int]) -> Trial:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from paretune.search.encoding import Encoding
 from paretune.search.events import TrialEnded
+from paretune.search.families import LEAF
 from paretune.search.front import FloatArray, find_front, non_dominated, values_of
 from paretune.search.ladder import TRIALS_BEFORE_REFUSALS, Ladder, by_front_region
 from paretune.search.settings import SearchProblem
@@ -195,9 +196,9 @@ def test_the_better_half_of_the_short_trials_is_promoted() -> None:
     for place, loss in enumerate((0.01, 0.02, 0.03)):
         lab.ladder.tell(lab.trial(place, lab.policies[place], Rung.SHORT, accuracy=BEFORE - loss, size_bytes=5000.0))
     assert verdict(lab, accuracy=BEFORE - 0.015, size_bytes=5000.0) == ""
-    assert verdict(lab, accuracy=BEFORE - 0.04, size_bytes=5000.0) == (
-        "stopped after a short training: it ranks 4 of 4 short trials"
-    )
+    for loss, place in ((0.025, 3), (0.04, 4)):
+        said = f"stopped after a short training: it ranks {place} of 4 short trials"
+        assert verdict(lab, accuracy=BEFORE - loss, size_bytes=5000.0) == said
 
 
 def test_a_small_model_is_not_crowded_out_by_accurate_ones() -> None:
@@ -319,6 +320,13 @@ def test_with_rungs_as_many_trials_in_full_find_a_front_that_is_no_worse(searche
     problem, _, events = searched
     _, _, plain = search(replace(problem, rungs=(Rung.FULL,)), evaluator=EVALUATOR)
     assert last_front(events).hypervolume >= 0.98 * last_front(plain).hypervolume
+
+
+def test_what_needs_no_further_training_is_evaluated_in_full_however_doubtful_it_is() -> None:
+    _, ledger, _ = search(the_problem(sampler="random", leaves=3), evaluator=EVALUATOR)
+    leaves = [trial for trial in own(ledger) if trial.origin == LEAF and stages_of(trial.candidate.policy)]
+    assert len(leaves) > 20
+    assert {(trial.rung, trial.state) for trial in leaves} == {(Rung.FULL, TrialState.COMPLETE)}
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

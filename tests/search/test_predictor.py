@@ -244,6 +244,19 @@ def test_without_a_profile_it_tells_only_of_policies_with_a_proxy() -> None:
     assert guess.mean[:, 0] == pytest.approx(lab.costs(rows[20:25])[:, 0], abs=0.1)
 
 
+def test_a_profile_that_comes_later_is_used_from_then_on() -> None:
+    lab, other = Lab(), profiled()
+    rows = lab.rows(20)
+    for each in (lab, other):
+        for row in rows.tolist():
+            each.predictor.note(tuple(row), each.proxy(row))
+        each.train(rows)
+    lab.predictor.predict(rows)
+    lab.use_profile()
+    assert lab.predictor.predict(lab.rows(OTHERS, seed=2)).mean.shape == (OTHERS, 3)
+    assert (lab.predictor.predict(rows).mean == other.predictor.predict(rows).mean).all()
+
+
 def test_a_trial_of_options_that_could_not_be_measured_teaches_nothing() -> None:
     def is_measured(policy: Policy) -> bool:
         return policy["conv0"].sparsity < 0.8

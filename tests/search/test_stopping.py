@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,13 +14,13 @@ from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.trial import Budget, Trial, TrialState, count_trained, stem_trained_by
 from tests.fakes import AnalyticEvaluator
-from tests.search.problems import a_problem, at_least, at_most, own, search
+from tests.search.problems import a_problem, at_least, at_most, own, search, stop_after
 
 WISHED = StopRules(wished=(at_least(0.9), at_most(11)))
 
 
-def the_problem(stop: StopRules) -> SearchProblem:
-    return a_problem(stop=stop, budget=Budget(trials=40))
+def the_problem(stop: StopRules, **settings: Any) -> SearchProblem:
+    return a_problem(stop=stop, budget=Budget(trials=40), **settings)
 
 
 # What is wished for
@@ -75,8 +76,10 @@ def volumes_of(ledger: MemoryLedger, problem: SearchProblem) -> list[float]:
     return [volume for number, volume in history if number in {first[stem] for stem in first if stem}]
 
 
-def test_a_flat_hypervolume_ends_the_search_and_the_figure_is_told() -> None:
-    problem = the_problem(FLAT)
+@pytest.mark.parametrize("leaves", [0, 2])
+def test_a_flat_hypervolume_ends_the_search_and_the_figure_is_told(leaves: int) -> None:
+    """Leaves may raise the volume, but are no trained trials."""
+    problem = the_problem(FLAT, leaves=leaves)
     outcome, ledger, _ = search(problem)
     volumes = volumes_of(ledger, problem)
     assert len(volumes) == count_trained(own(ledger)) < 40
@@ -85,6 +88,17 @@ def test_a_flat_hypervolume_ends_the_search_and_the_figure_is_told() -> None:
     assert outcome.reason == (
         f"the front has stopped growing: its hypervolume gained {100 * gains[-1]:.2f} % in the last 5 trained trials"
     )
+
+
+@pytest.mark.parametrize("stop", [5, 15, 25])
+def test_a_search_that_was_interrupted_on_the_way_becomes_flat_at_the_same_trial(stop: int) -> None:
+    problem = the_problem(FLAT, leaves=2)
+    expected, whole, _ = search(problem)
+    interrupted, ledger, _ = search(problem, stop_requested=stop_after(stop))
+    assert interrupted.interrupted
+    outcome, ledger, _ = search(problem, ledger=ledger.reopened())
+    assert outcome == expected
+    assert len(ledger.trials()) == len(whole.trials())
 
 
 @given(volumes=st.lists(st.floats(0.1, 2.0), max_size=12).map(sorted), trials=st.integers(1, 5))

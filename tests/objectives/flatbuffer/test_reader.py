@@ -1,5 +1,7 @@
 """Fidelity, read from good files and from wrong ones."""
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -152,3 +154,49 @@ def test_zeros_that_rounding_adds_do_not_stand_in_for_pruned_ones(sequence_of, i
     assert layer.zeros == layer.rounding_zeros > 0.1 * layer.weights
     assert "must have 410 of 2048 weights zero (sparsity 0.2), found 0" in fidelity.faults[0]
     assert layer.distinct <= 15
+
+
+# What the weights of each layer take in the file
+
+
+def deflated(array):
+    return len(zlib.compress(np.ascontiguousarray(array).tobytes(), 9))
+
+
+def test_the_bytes_of_a_layer_are_those_of_its_stored_weights_deflated(sequence_of, inputs_of):
+    from paretune.objectives.keras_door import keras
+
+    model = sequence_of((8, 8, 3), keras.layers.Conv2D(8, 3, name="conv"), keras.layers.Dense(4, name="head"))
+    small = Compressed(model, inputs_of(model))
+    conv, head = small.read(small.policy(), {}).layers
+    # TensorFlow Lite stores output channels first
+    assert conv.deflated_bytes == deflated(model.get_layer("conv").get_weights()[0].transpose(3, 0, 1, 2))
+    assert head.deflated_bytes == deflated(model.get_layer("head").get_weights()[0].T)
+
+
+def test_every_kernel_of_a_layer_counts(net):
+    lstm = next(layer for layer in net.read(net.policy(), {}).layers if layer.layer == "lstm")
+    kernels = [variable.numpy() for variable in net.model.get_layer("lstm").weights[:2]]
+    # stored gate by gate
+    gates = sum(deflated(gate.T) for kernel in kernels for gate in np.split(kernel, 4, axis=1))
+    assert lstm.deflated_bytes == pytest.approx(gates, rel=0.1)
+
+
+def test_fewer_bits_take_fewer_bytes(net):
+    def bytes_in(form):
+        fidelity = net.read(net.policy(quantization=form), {name: form for name, _ in net.policy().entries})
+        return {layer.layer: layer.deflated_bytes for layer in fidelity.layers}
+
+    wide, narrow = bytes_in(Quantization.FLOAT32), bytes_in(Quantization.DYNAMIC_INT8)
+    assert all(0 < narrow[name] < wide[name] for name in wide)
+
+
+def test_a_layer_that_is_used_twice_takes_its_bytes_once(inputs_of):
+    from paretune.objectives.keras_door import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16,))
+    shared = keras.layers.Dense(16, name="shared")
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(shared(keras.layers.ReLU()(shared(inputs)))))
+    twice = Compressed(model, inputs_of(model))
+    assert twice.read(twice.policy(), {}).layers[0].deflated_bytes == deflated(shared.get_weights()[0].T)
