@@ -203,7 +203,7 @@ class Predictor:
     def _untrained_size(self, objective: Objective, rows: IntArray) -> FloatArray:
         sizes = np.full(len(rows), self._baseline[objective.name])
         if self._profile is not None and objective.name == "size_bytes":
-            sizes = self._profile.fixed_bytes + self._sum_of(self._profile, rows, "bytes")
+            sizes = np.maximum(self._profile.fixed_bytes + self._sum_of(self._profile, rows, "bytes"), 1.0)
         for place, row in enumerate(map(tuple, rows.tolist())):
             if row in self._proxies:
                 sizes[place] = self._proxies[row].values[objective.name]

@@ -40,6 +40,7 @@ class ProfilePlan:
         self.is_whole = sum(len(unit.options) - 1 for unit in self.units) <= MOST_SINGLES
         self._base = {parameter.name: 0 for parameter in self.space.parameters}
         self._seed = seed
+        self._digest_of_part: dict[tuple[str, int], str] = {}
 
     @cached_property
     def base(self) -> Policy:
@@ -94,6 +95,16 @@ class ProfilePlan:
             *(self.pair(pair) for pair in self.pairs),
         ]
         return tuple({policy.digest: policy for policy in wanted}.values())
+
+    def digests_of(self, option: Option) -> tuple[str, ...]:
+        """Return the digests of the policies that tell what an option costs: its own, or one a choice."""
+        taken = {name: index for name, index in option.choice.items() if index}
+        if self.is_whole or not taken:
+            return (self.single(option).digest,)
+        for part in taken.items():
+            if part not in self._digest_of_part:
+                self._digest_of_part[part] = self.space.policy({**self._base, **dict([part])}).digest
+        return tuple(self._digest_of_part[part] for part in taken.items())
 
     def _measured_alone(self, unit: Unit) -> Iterator[Option]:
         for option in unit.options[1:]:
@@ -201,8 +212,7 @@ def _option_row(
     plan: ProfilePlan, option: Option, proxies: Mapping[str, Proxy], base: Proxy, *, metric: str, sign: int
 ) -> tuple[float, float, float]:
     """Return rise of the loss, worsening of the metric and rise of the latency of one option."""
-    alone = proxies.get(plan.single(option).digest)
-    parts = [alone] if alone is not None else [proxies.get(policy.digest) for policy in _parts(plan, option)]
+    parts = [proxies.get(digest) for digest in plan.digests_of(option)]
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
         return np.inf, np.inf, np.inf
@@ -216,15 +226,6 @@ def _option_row(
 def _latency(proxy: Proxy, base: Proxy) -> float:
     """Return a latency ratio; that of the base where it was not measured, because formats alone decide it."""
     return proxy.values.get("latency_ratio", base.values.get("latency_ratio", 0.0))
-
-
-def _parts(plan: ProfilePlan, option: Option) -> list[Policy]:
-    """Return the policies that take one choice of an option each, and the first of everything else."""
-    return [
-        plan.space.policy({**{parameter.name: 0 for parameter in plan.space.parameters}, name: index})
-        for name, index in option.choice.items()
-        if index
-    ]
 
 
 def _additivity(plan: ProfilePlan, proxies: Mapping[str, Proxy], base: Proxy) -> Additivity:

@@ -15,6 +15,8 @@ _NOISES = (0.05, 0.1, 0.2, 0.4)
 #: They are chosen anew whenever there is a quarter more data than when they were chosen last.
 _FIRST_CHOICE, _GROWTH = 5, 1.25
 _MOST_POINTS_OF_CHOICE = 100
+#: By how many standard deviations of the trials a feature can stand out.
+_FARTHEST = 4.0
 #: Most points that are remembered, the latest: a step stays well below a tenth of a second.
 _MOST_POINTS = 300
 
@@ -66,7 +68,8 @@ class GaussianProcess:
         return across @ self._weights * self._spread + self._mean, np.asarray(deviation * self._spread)
 
     def _standardised(self, features: FloatArray) -> FloatArray:
-        return np.asarray((features - self._center) / self._scale)
+        # a feature that was the same in all trials so far says nothing about one that differs, however much
+        return np.clip((features - self._center) / self._scale, -_FARTHEST, _FARTHEST)
 
 
 _GRID = [Kernel(length, deviation, noise) for length in _LENGTHS for deviation in _DEVIATIONS for noise in _NOISES]

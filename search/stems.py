@@ -80,7 +80,7 @@ class TrainingCost:
 def _needed_by_pinned_layers(encoding: Encoding) -> NDArray[np.bool_]:
     """Mark the stages that layers need about which nothing is searched."""
     searched = {layer for unit in encoding.units for layer in unit.layers}
-    policy = encoding.policy_of(encoding.base)
+    policy = encoding.policy_of(encoding.base.tolist())
     pinned = Policy(tuple(entry for entry in policy.entries if entry[0] not in searched))
     return np.array([stage in stages_of(pinned) for stage in STAGES])
 

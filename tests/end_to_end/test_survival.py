@@ -15,9 +15,9 @@ from tests.end_to_end.command_line import RunFiles, Shell
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 #: Two epochs: what is trained here need not be good. One worker, which traces its graphs in the first trained trials:
-#: so a search is sure to be still at work for a while after its first trial, which trains nothing.
+#: so a search is sure to be still at work for a while after its first trial, which with this sampler trains nothing.
 SHORT = {
-    "search": {"seed": 0, "workers": 1},
+    "search": {"sampler": "tpe", "rungs": ["full"], "seed": 0, "workers": 1},
     "recipe": {
         "prune": {"epochs": 2, "batch_size": 32},
         "cluster": {"epochs": 1, "batch_size": 32},
