@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from table.replay import Course, Staircase
-from table.tabular import Table, read_table
+from replay import Course, Staircase
+from tabular import Table, read_table
 
 LEVELS = (0.9, 0.95, 0.98, 0.99)
 _RESAMPLES = 2_000

@@ -10,17 +10,19 @@ leaf that shares its trained weights with another or not.
 import argparse
 import json
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "table"))  # its modules name each other
 # one thread each: as many processes as there are cores
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from contenders import CONTENDERS, run_contender
+from grids import GRIDS
 from quality_report import attainment_picture, quality_report
-from table.contenders import CONTENDERS, run_contender
-from table.grids import GRIDS
 
 HERE = Path(__file__).resolve().parent
 

@@ -69,7 +69,7 @@ class GaussianProcess:
 
     def _standardised(self, features: FloatArray) -> FloatArray:
         # a feature that was the same in all trials so far says nothing about one that differs, however much
-        return np.clip((features - self._center) / self._scale, -_FARTHEST, _FARTHEST)
+        return np.asarray(np.clip((features - self._center) / self._scale, -_FARTHEST, _FARTHEST))
 
 
 _GRID = [Kernel(length, deviation, noise) for length in _LENGTHS for deviation in _DEVIATIONS for noise in _NOISES]

@@ -1,12 +1,8 @@
 """Who takes part in the comparison of searches, by name; Paretune's funnel whole, and with parts taken away."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the modules of this folder name each other
 
 from competitors import SAMPLERS, run_optuna, run_uniform
 from replay import Course, problem_of, replay
