@@ -16,7 +16,9 @@ _NOISES = (0.05, 0.1, 0.2, 0.4)
 _FIRST_CHOICE, _GROWTH = 5, 1.25
 _MOST_POINTS_OF_CHOICE = 100
 #: By how many standard deviations of the trials a feature can stand out.
-_FARTHEST = 4.0
+_FARTHEST = 10.0
+#: A feature that deviates less than this has not varied; it is taken in its own unit then.
+_CONSTANT = 1e-6
 #: Most points that are remembered, the latest: a step stays well below a tenth of a second.
 _MOST_POINTS = 300
 
@@ -50,7 +52,8 @@ class GaussianProcess:
 
     def __init__(self, features: FloatArray, costs: FloatArray, kernel: Kernel) -> None:
         features, costs = features[-_MOST_POINTS:], costs[-_MOST_POINTS:]
-        self._center, self._scale = features.mean(axis=0), features.std(axis=0) + 1e-9
+        self._center, spread = features.mean(axis=0), features.std(axis=0)
+        self._scale = np.where(spread > _CONSTANT, spread, 1.0)
         self._mean, self._spread = float(costs.mean()), float(costs.std()) or 1.0
         self._rows = self._standardised(features)
         targets = (costs - self._mean) / self._spread
@@ -68,7 +71,7 @@ class GaussianProcess:
         return across @ self._weights * self._spread + self._mean, np.asarray(deviation * self._spread)
 
     def _standardised(self, features: FloatArray) -> FloatArray:
-        # a feature that was the same in all trials so far says nothing about one that differs, however much
+        # a feature that hardly varied in the trials so far says little of one that differs, however much
         return np.asarray(np.clip((features - self._center) / self._scale, -_FARTHEST, _FARTHEST))
 
 
@@ -77,7 +80,8 @@ _GRID = [Kernel(length, deviation, noise) for length in _LENGTHS for deviation i
 
 def likeliest_kernel(features: FloatArray, costs: FloatArray) -> Kernel:
     """Return the kernel of a small grid under which the data is likeliest."""
-    rows = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-9)
+    spread = features.std(axis=0)
+    rows = (features - features.mean(axis=0)) / np.where(spread > _CONSTANT, spread, 1.0)
     targets = (costs - costs.mean()) / (costs.std() or 1.0)
     return max(_GRID, key=lambda kernel: _likelihood(kernel, rows, targets))
 

@@ -89,3 +89,13 @@ def test_a_kernel_is_chosen_from_what_there_is_and_rarely_anew(count: int) -> No
 
 def test_a_kernel_is_chosen_a_few_times_in_a_long_search() -> None:
     assert len({points_of_choice(count) for count in range(5, 400)}) < 20
+
+
+def test_a_feature_that_never_varied_does_not_blow_predictions_up() -> None:
+    rng = np.random.default_rng(0)
+    features = np.stack([rng.normal(size=12), np.full(12, 0.3)], axis=1)
+    costs = features[:, 0] + 0.01 * rng.normal(size=12)
+    process = GaussianProcess(features, costs, likeliest_kernel(features, costs))
+    mean, deviation = process.predict(np.array([[0.0, 0.8]]))
+    assert abs(mean[0]) < 3 * np.ptp(costs)
+    assert deviation[0] < 3 * np.ptp(costs)
