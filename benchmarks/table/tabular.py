@@ -86,10 +86,12 @@ class TabularEvaluator:
 
     Args:
         table: What to replay.
+        shares_stages: Whether a stage is charged only once; otherwise every candidate pays for all of its own.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, shares_stages: bool = True) -> None:
         self._table = table
+        self._shares_stages = shares_stages
         self._description = table.description
         self._space = table.space
         self._recipe = table.recipe
@@ -125,13 +127,14 @@ class TabularEvaluator:
             limit.seconds is not None and sum(seconds.values()) > limit.seconds
         ):
             raise LimitReached(f"the recorded training took {steps} steps and {sum(seconds.values()):.1f} seconds")
-        self._trained.update(missing)
+        if self._shares_stages:
+            self._trained.update(missing)
         return Measurement(
             values=self._all_values(number, rung),
             training_steps=steps,
             seconds=seconds,
             fidelity=self._fidelity(number, rung, candidate.policy),
-            artifacts={"model.tflite": f"{number} {rung}".encode()},
+            artifacts={} if rung is Rung.PROXY else {"model.tflite": f"{number} {rung}".encode()},
         )
 
     def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:

@@ -38,6 +38,10 @@ class EvaluatorContract:
     def evaluator(self) -> Evaluator:
         raise NotImplementedError
 
+    def candidate(self, evaluator: Evaluator, wish: LayerPolicy) -> Candidate:
+        """Return a candidate that decides ``wish``, as far as the evaluator can evaluate it."""
+        return candidate_of(evaluator, wish)
+
     def test_the_description_names_the_metric_first_and_then_what_every_file_is_measured_by(
         self, evaluator: Evaluator
     ) -> None:
@@ -63,7 +67,7 @@ class EvaluatorContract:
         assert baseline.artifacts["model.tflite"]
 
     def test_a_trial_measures_every_objective_and_reads_every_layer_back(self, evaluator: Evaluator) -> None:
-        candidate = candidate_of(evaluator, PRUNED)
+        candidate = self.candidate(evaluator, PRUNED)
         measurement = evaluator.evaluate(candidate, Rung.FULL, Limit())
         assert set(evaluator.describe().objectives) <= set(measurement.values)
         assert all(math.isfinite(value) for value in measurement.values.values())
@@ -73,21 +77,21 @@ class EvaluatorContract:
         assert measurement.artifacts["model.tflite"]
 
     def test_the_same_candidate_gives_the_same_file_whatever_ran_before(self, evaluator: Evaluator) -> None:
-        candidate = candidate_of(evaluator, PRUNED)
+        candidate = self.candidate(evaluator, PRUNED)
         first = evaluator.evaluate(candidate, Rung.FULL, Limit())
-        evaluator.evaluate(candidate_of(evaluator, LIGHT), Rung.FULL, Limit())
+        evaluator.evaluate(self.candidate(evaluator, LIGHT), Rung.FULL, Limit())
         again = evaluator.evaluate(candidate, Rung.FULL, Limit())
         assert again.artifacts["model.tflite"] == first.artifacts["model.tflite"]
         assert _without_latency(again.values) == _without_latency(first.values)
         assert again.training_steps == first.training_steps
 
     def test_a_proxy_trains_nothing_and_leaves_no_files(self, evaluator: Evaluator) -> None:
-        measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
+        measurement = evaluator.evaluate(self.candidate(evaluator, PRUNED), Rung.PROXY, Limit())
         assert measurement.training_steps == 0
         assert measurement.artifacts == {}
 
     def test_a_proxy_measures_all_but_perhaps_the_latency(self, evaluator: Evaluator) -> None:
-        measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
+        measurement = evaluator.evaluate(self.candidate(evaluator, PRUNED), Rung.PROXY, Limit())
         assert set(evaluator.describe().objectives) - {"latency_ratio"} <= set(measurement.values)
         assert all(math.isfinite(value) for value in measurement.values.values())
 
@@ -96,7 +100,7 @@ class EvaluatorContract:
         self, evaluator: Evaluator, rung: Rung
     ) -> None:
         dense, pruned = (
-            evaluator.evaluate(candidate_of(evaluator, wish), rung, Limit()) for wish in (LayerPolicy(), PRUNED)
+            evaluator.evaluate(self.candidate(evaluator, wish), rung, Limit()) for wish in (LayerPolicy(), PRUNED)
         )
         for measurement in (dense, pruned):
             layers = measurement.fidelity.layers
@@ -106,15 +110,15 @@ class EvaluatorContract:
             assert after.deflated_bytes < before.deflated_bytes
 
     def test_a_compressed_file_is_smaller_than_the_baseline(self, evaluator: Evaluator) -> None:
-        measurement = evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.PROXY, Limit())
+        measurement = evaluator.evaluate(self.candidate(evaluator, PRUNED), Rung.PROXY, Limit())
         assert measurement.values["size_bytes"] < evaluator.baseline().values["size_bytes"]
 
     def test_a_limit_on_steps_ends_a_trial(self, evaluator: Evaluator) -> None:
         with pytest.raises(LimitReached):
-            evaluator.evaluate(candidate_of(evaluator, PRUNED), Rung.FULL, Limit(training_steps=1))
+            evaluator.evaluate(self.candidate(evaluator, PRUNED), Rung.FULL, Limit(training_steps=1))
 
     def test_a_file_measures_again_as_it_did_at_first(self, evaluator: Evaluator) -> None:
-        measurement = evaluator.evaluate(candidate_of(evaluator, LIGHT), Rung.FULL, Limit())
+        measurement = evaluator.evaluate(self.candidate(evaluator, LIGHT), Rung.FULL, Limit())
         values = evaluator.remeasure(measurement.artifacts["model.tflite"], Split.VALIDATION)
         assert dict(values) == {name: measurement.values[name] for name in values}
         assert set(_without_latency(measurement.values)) <= set(values)
