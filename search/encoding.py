@@ -50,6 +50,13 @@ class Unit:
         return self.layers[0]
 
 
+def choice_of_trial(trial: Trial, space: Space) -> Mapping[str, int] | None:
+    """Return the index of every parameter's choice, or ``None`` when the choices cannot express the policy."""
+    if trial.parameters.keys() == {parameter.name for parameter in space.parameters}:
+        return trial.parameters
+    return space.choice_of(trial.candidate.policy)
+
+
 class Encoding:
     """Translates between policies of a space and rows of option numbers.
 
@@ -80,9 +87,7 @@ class Encoding:
 
     def row_of_trial(self, trial: Trial) -> tuple[int, ...] | None:
         """Return the row of a trial's policy, or ``None`` where the choices cannot express it."""
-        names = {parameter.name for parameter in self.space.parameters}
-        is_own = trial.parameters.keys() == names
-        choice = trial.parameters if is_own else self.space.choice_of(trial.candidate.policy)
+        choice = choice_of_trial(trial, self.space)
         return None if choice is None else self.row_of(choice)
 
     def choice_of(self, row: Sequence[int]) -> dict[str, int]:

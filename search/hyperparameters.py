@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from paretune.search.keras_tuner_trials import choice_of_trial
+from paretune.search.encoding import choice_of_trial
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.space import Parameter, Space
 from paretune.spaces.trial import Trial

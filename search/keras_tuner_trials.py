@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from paretune.search.encoding import choice_of_trial
 from paretune.search.feasibility import excesses
 from paretune.search.front import reference_point, values_of, volume_row
 from paretune.search.settings import SearchProblem
 from paretune.spaces.recipe import Rung
-from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial, TrialState
 
 #: How much the weighted sum counts beside the largest term.
@@ -109,13 +109,6 @@ def scalar_cost(
         for cost, best, worst, weight in zip(costs, ideal, reference, weights, strict=True)
     ]
     return max(weighted) + _RHO * sum(weighted)
-
-
-def choice_of_trial(trial: Trial, space: Space) -> Mapping[str, int] | None:
-    """Return the index of every parameter's choice, or ``None`` when the choices cannot express the policy."""
-    if trial.parameters.keys() == {parameter.name for parameter in space.parameters}:
-        return trial.parameters
-    return space.choice_of(trial.candidate.policy)
 
 
 def _broken(trial: Trial, problem: SearchProblem, baseline: Mapping[str, float]) -> float:

@@ -8,6 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from paretune.search.encoding import choice_of_trial
 from paretune.search.feasibility import excesses
 from paretune.search.front import values_of
 from paretune.search.settings import SearchProblem
@@ -46,10 +47,10 @@ def optuna_trial(
     * Failed: failed. Running: running, so that TPE keeps away from it.
     * Interrupted, at another rung, or a policy that the choices cannot express: not at all.
     """
-    choice = _choice(trial, problem.space, distributions)
+    choice = choice_of_trial(trial, problem.space)
     if choice is None or trial.rung is not Rung.FULL or trial.state is TrialState.INTERRUPTED:
         return None
-    told: dict[str, Any] = {"params": choice, "distributions": dict(distributions), "state": _STATES[trial.state]}
+    told: dict[str, Any] = {"params": dict(choice), "distributions": dict(distributions), "state": _STATES[trial.state]}
     if trial.state in (TrialState.COMPLETE, TrialState.REFUSED):
         told["constraints"] = _constraints(trial, problem, baseline)
     if trial.state is TrialState.COMPLETE:
@@ -63,12 +64,6 @@ _STATES: Mapping[TrialState, OptunaState] = {
     TrialState.FAILED: OptunaState.FAIL,
     TrialState.RUNNING: OptunaState.RUNNING,
 }
-
-
-def _choice(trial: Trial, space: Space, distributions: Mapping[str, BaseDistribution]) -> dict[str, int] | None:
-    if trial.parameters.keys() == distributions.keys():
-        return dict(trial.parameters)
-    return space.choice_of(trial.candidate.policy)
 
 
 def _constraints(trial: Trial, problem: SearchProblem, baseline: Mapping[str, float]) -> dict[str, float]:

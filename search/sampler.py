@@ -4,7 +4,6 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,13 @@ from paretune.search.optuna_samplers import SequenceQMCSampler, build_sampler, s
 from paretune.search.optuna_trials import distributions_of, optuna_trial
 from paretune.search.references import Proposal, reference_policies
 from paretune.search.settings import SearchProblem
+from paretune.search.untried import draw_untried
 from paretune.spaces.objective import Direction
 from paretune.spaces.policy import Policy
 from paretune.spaces.trial import Trial
 
 #: Proposals of policies that are known already, in a row, before one is drawn at random instead.
 MOST_REPEATS = 20
-#: Random draws for a policy that is not known yet.
-MOST_DRAWS = 1_000
-#: Up to this many combinations a space is then gone through one by one; above it counts as exhausted.
-MOST_LISTED = 20_000
 
 _SEEDS = ("baseline", "reference")
 
@@ -101,7 +97,7 @@ class PolicySampler:
         seed = int(np.random.SeedSequence([self._problem.seed, len(self._trials)]).generate_state(1)[0])
         with _quiet():
             proposal = self._ask_optuna(seed)
-        return proposal or self._draw(random.Random(seed))  # noqa: S311  # no secret depends on it
+        return proposal or draw_untried(self._problem.space, self.knows, random.Random(seed))  # noqa: S311  # no secret depends on it
 
     def _ask_optuna(self, seed: int) -> Proposal | None:
         study, generation = self._study()
@@ -178,24 +174,6 @@ class PolicySampler:
             # One order for the whole run: it must not depend on how many trials there are.
             self._grid = build_sampler(GridSampler, self._problem.sampler, self._problem.space, seed=self._problem.seed)
         return self._grid
-
-    def _draw(self, draws: random.Random) -> Proposal | None:
-        """Return a policy at random that no trial has had, or ``None`` when none is left."""
-        space = self._problem.space
-        for _ in range(MOST_DRAWS):
-            choice = {parameter.name: draws.randrange(len(parameter.choices)) for parameter in space.parameters}
-            policy = space.policy(choice)
-            if not self.knows(policy.digest):
-                return Proposal(choice, policy)
-        if space.cardinality > MOST_LISTED:
-            return None
-        names = [parameter.name for parameter in space.parameters]
-        for indices in product(*(range(len(parameter.choices)) for parameter in space.parameters)):
-            choice = dict(zip(names, indices, strict=True))
-            policy = space.policy(choice)
-            if not self.knows(policy.digest):
-                return Proposal(choice, policy)
-        return None
 
 
 @contextmanager
