@@ -14,13 +14,14 @@ from paretune.search.proposer import Proposer
 from paretune.search.references import Proposal
 from paretune.search.sampler import PolicySampler
 from paretune.search.settings import SamplerSettings, SearchProblem
+from paretune.search.simulation import MemoryLedger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.recipe import Limit, Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
-from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, MemoryLedger, layer_specs, with_baseline
+from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, layer_specs, with_baseline
 
 Build = Callable[[SearchProblem, MemoryLedger], Proposer]
 
@@ -255,4 +256,4 @@ def distance(proposal: Proposal, wish: LayerPolicy) -> float:
         for decided in proposal.policy.values()
         for knob in ("sparsity", "clusters", "quantization")
     ]
-    return sum(got != wanted for got, wanted in knobs) / len(knobs)
+    return float(sum(got != wanted for got, wanted in knobs) / len(knobs))

@@ -71,6 +71,10 @@ def save_data(folder: Path, *, features: int = FEATURES, highest_label: int = CL
     np.savez(folder / "data.npz", x_train=x, y_train=labels)
 
 
+#: A model whose files soon fill a small disk, and a search of which every trial is trained and kept.
+WIDE = {"model": "mine:wide_model", "search": {"sampler": "tpe", "rungs": ["full"]}}
+
+
 def write(shell: Shell, changes: Mapping[str, Any] | None = None) -> str:
     with (shell.folder / "bad.yaml").open("w") as file:
         YAML(typ="safe").dump({**GOOD, **(changes or {})}, file)
@@ -182,14 +186,14 @@ def test_a_loss_that_is_no_number_fails_each_trial_and_the_search_ends_in_order(
 
 
 def test_a_temporary_folder_without_room(shell: Shell) -> None:
-    file = write(shell, {"model": "mine:wide_model"})
+    file = write(shell, WIDE)
     line = the_one_line(shell.run("search", file, code=1, limits=_no_file_above_400_kb))
     assert tempfile.gettempdir() in line
     assert "TMPDIR" in line
 
 
 def test_a_file_that_cannot_be_written_ends_the_search_and_the_same_command_goes_on(shell: Shell) -> None:
-    file = write(shell, {"model": "mine:wide_model"})
+    file = write(shell, WIDE)
     with shell.start("search", file, "--trials", 3) as search:
         search.wait_for_line("trial 1 ")
         # The next trial's file takes at least 640 kB; the ledger and its log stay far below.
@@ -208,7 +212,7 @@ def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(shell: Shell) 
     namespace = ("unshare", "--user", "--map-root-user", "--mount")
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this kernel lets nobody mount a disk in a namespace of its own")
-    file = write(shell, {"model": "mine:wide_model"})
+    file = write(shell, WIDE)
     script = 'mkdir runs; mount -t tmpfs -o size=8m none runs; "$@"; code=$?; cp -a runs kept; exit $code'
     ended = shell.run("search", file, "--trials", 5, code=1, prefix=(*namespace, "sh", "-c", script, "sh"))
     (line,) = ended.error_lines

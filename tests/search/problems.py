@@ -6,12 +6,12 @@ from typing import Any
 from paretune.search.driver import run_search
 from paretune.search.events import SearchEvent, SearchOutcome
 from paretune.search.settings import SamplerSettings, SearchProblem
-from paretune.search.simulation import ImmediateService
+from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import Quantization
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Budget, Trial
-from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, MemoryLedger, with_baseline
+from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, with_baseline
 
 SMALL_CHOICES: dict[str, tuple[Any, ...]] = {
     "sparsity": (0.0, 0.5),

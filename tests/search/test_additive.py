@@ -29,7 +29,7 @@ def front_of_all_combinations(units: list[FloatArray]) -> set[tuple[float, ...]]
 
 def sums_of(units: list[FloatArray], options: object) -> FloatArray:
     rows = np.asarray(options)
-    return np.sum([unit[rows[:, number]] for number, unit in enumerate(units)], axis=0)
+    return np.asarray(np.sum([unit[rows[:, number]] for number, unit in enumerate(units)], axis=0))
 
 
 @pytest.mark.parametrize("costs", [2, 3])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paretune.search import driver
 from paretune.search.events import TrialEnded
-from paretune.search.simulation import ImmediateService
+from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.errors import (
     ConfigurationError,
     Infeasible,
@@ -29,7 +29,6 @@ from paretune.spaces.trial import Budget, TrialState, count_trained
 from tests.fakes import (
     STEPS_PER_STAGE,
     AnalyticEvaluator,
-    MemoryLedger,
     ThreadedService,
     raising,
     with_baseline,

@@ -154,9 +154,9 @@ def test_proxies_are_asked_only_where_there_is_more_than_one_rung() -> None:
 # After a short training
 
 
-def verdict(lab: Lab, front: Sequence[Trial] = (), **values: float) -> str:
+def verdict(lab: Lab, front: Sequence[Trial] = (), *, accuracy: float, size_bytes: float) -> str:
     """Return the verdict on a policy that no short trial has had."""
-    short = lab.trial(500, lab.policies[-1], Rung.SHORT, **values)
+    short = lab.trial(500, lab.policies[-1], Rung.SHORT, accuracy=accuracy, size_bytes=size_bytes)
     assert short.measurement is not None
     return lab.ladder.verdict(short, short.measurement, front)
 
@@ -212,10 +212,9 @@ def test_a_small_model_is_not_crowded_out_by_accurate_ones() -> None:
 
 def test_the_first_short_trial_is_promoted_and_one_that_is_tried_again_does_not_compete_with_itself() -> None:
     lab = Lab(trained=0)
-    values = {"accuracy": BEFORE - 0.1, "size_bytes": 5000.0}
-    assert verdict(lab, **values) == ""
-    lab.ladder.tell(lab.trial(3, lab.policies[-1], Rung.SHORT, **values))
-    assert verdict(lab, **values) == ""
+    assert verdict(lab, accuracy=BEFORE - 0.1, size_bytes=5000.0) == ""
+    lab.ladder.tell(lab.trial(3, lab.policies[-1], Rung.SHORT, accuracy=BEFORE - 0.1, size_bytes=5000.0))
+    assert verdict(lab, accuracy=BEFORE - 0.1, size_bytes=5000.0) == ""
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)

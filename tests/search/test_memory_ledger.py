@@ -3,8 +3,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from paretune.search.simulation import MemoryLedger
 from tests.contracts.ledger import FullDiskContract, LedgerContract
-from tests.fakes import MemoryLedger
 
 
 class TestMemoryLedger(LedgerContract):

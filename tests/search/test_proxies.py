@@ -184,7 +184,11 @@ def test_a_handful_is_kept_together_or_not_at_all(measured: int) -> None:
 def test_a_stop_cancels_what_is_being_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxies, "_SECONDS_BETWEEN_LOOKS", 0.01)
     never = threading.Event()
-    service = ThreadedService(EVALUATOR, workers=2, before=lambda candidate, rung: never.wait(60))
+
+    def before(candidate: Candidate, rung: Rung) -> None:
+        never.wait(60)
+
+    service = ThreadedService(EVALUATOR, workers=2, before=before)
     assert not ProxyBook(PROBLEM, service, MemoryLedger(), stop_after(3)).measure(POLICIES)
     assert len(service.futures) == 2
     assert all(future.cancelled() for future in service.futures)

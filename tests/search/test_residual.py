@@ -16,7 +16,7 @@ def noise(count: int, seed: int = 9) -> FloatArray:
 
 
 def trend(rows: FloatArray) -> FloatArray:
-    return 3 + rows @ np.array([2.0, -1.0, 0.5])
+    return np.asarray(3 + rows @ np.array([2.0, -1.0, 0.5]))
 
 
 def bend(rows: FloatArray) -> FloatArray:
