@@ -23,11 +23,13 @@ def quality_report(table: str, courses: Courses, *, trials: int) -> str:
     names = list(dict.fromkeys(name for name, _ in courses))
     recorded = read_table(table)
     accuracy, size = recorded.reference
+    seeds = {name: sum(of == name for of, _ in courses) for name in names}
     lines = [
         "",
         f"Table {table}: {recorded.space.cardinality:,} policies; volume from accuracy {accuracy:.4f} and "
         f"{size:,.0f} bytes; at most {trials} full trials",
         _noise_text(recorded),
+        f"Seeds: {', '.join(f'{name} {count}' for name, count in seeds.items())}",
     ]
     for title, quantity in (
         ("full trials", _trials_to),
@@ -42,7 +44,7 @@ def quality_report(table: str, courses: Courses, *, trials: int) -> str:
             lines.append(f"{name:24}" + "".join(f"{cell:>26}" for cell in cells))
     lines += ["", "times as many as paretune to 98 %, seed by seed: median, and lower end of the 95 % interval"]
     for name in names:
-        if name != _PARETUNE and (_PARETUNE, 0) in courses:
+        if name != _PARETUNE and _PARETUNE in names:
             lines.append(f"{name:24}" + "".join(_ratio_text(name, courses, of) for of in (_steps_to, _seconds_to)))
     own = [course for (of, _), course in courses.items() if of == _PARETUNE]
     if own:
@@ -107,7 +109,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 def _ratio_text(name: str, courses: Courses, quantity: object, level: float = 0.98) -> str:
     ratios, is_bound = [], False
     for (of, seed), course in courses.items():
-        if of == name:
+        if of == name and (_PARETUNE, seed) in courses:
             mine, has_reached = quantity(courses[_PARETUNE, seed], level)  # type: ignore[operator]
             theirs, they_have = quantity(course, level)  # type: ignore[operator]
             if has_reached:
@@ -140,7 +142,7 @@ def attainment_picture(table: str, courses: Courses, to: Path, *, after: int = 2
             if of == name
         ]
         data = np.array([(*point, seed) for seed, points in runs for point in points])
-        surface = moocore.eaf(data, percentiles=[50])
+        surface = moocore.eaf(data[:, :-1], data[:, -1], percentiles=[50])
         _stairs(axes, surface[:, :2], name, None)
     axes.set(xscale="log", xlabel="bytes, deflated", ylabel="accuracy", title=f"{table}: attained after {after} trials")
     axes.set_ylim(recorded.reference[0], None)

@@ -5,13 +5,17 @@ Run ``python benchmarks/search_quality.py`` (``--help`` lists the choices). Ever
 it would have spent. Everybody starts from nothing, with 20 seeds each, and the same seeds; the profile, its proxies
 and short trainings count as cost. A full trial is a policy whose file was measured after a full training, be it a
 leaf that shares its trained weights with another or not.
+
+With ``--keep courses.jsonl`` every finished search is kept at once, and the same command goes on where it was
+interrupted; ``--report-only`` reports what is there so far.
 """
 
 import argparse
 import json
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,31 +27,52 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from contenders import CONTENDERS, run_contender
 from grids import GRIDS
 from quality_report import attainment_picture, quality_report
+from replay import Course
 
-HERE = Path(__file__).resolve().parent
+#: Table, contender, seed, and full trials at most.
+Key = tuple[str, str, int, int]
 
 
 def main() -> None:
-    """Replay what the command line asks for, and print."""
+    """Replay what the command line asks for and has not been replayed before, and print."""
     asked = _arguments()
-    courses = {}
-    with ProcessPoolExecutor(asked.workers) as pool:
-        tasks = {
-            (table, name, seed): pool.submit(run_contender, table, name, seed, asked.trials)
-            for table in asked.tables.split(",")
-            for name in asked.contenders.split(",")
-            for seed in range(asked.seeds if CONTENDERS[name].is_random else 1)
-        }
-        for key, task in tasks.items():
-            courses[key] = task.result()
-    if asked.keep:
-        kept = [{"key": list(key), **asdict(course)} for key, course in courses.items()]
-        asked.keep.write_text(json.dumps(kept))
-    for table in asked.tables.split(","):
-        own = {(name, seed): course for (of, name, seed), course in courses.items() if of == table}
-        print(quality_report(table, own, trials=asked.trials), flush=True)
-        if asked.picture:
+    tables = asked.tables.split(",")
+    # contender by contender, so that what an interrupted comparison has kept can be compared
+    keys = [
+        (table, name, seed, asked.trials)
+        for name in asked.contenders.split(",")
+        for table in tables
+        for seed in range(asked.seeds if CONTENDERS[name].is_random else 1)
+    ]
+    courses = _kept(asked.keep) if asked.keep else {}
+    if not asked.report_only:
+        for key, course in _replayed([key for key in keys if key not in courses], asked.workers):
+            courses[key] = course
+            if asked.keep:
+                _keep(asked.keep, key, course)
+    for table in tables:
+        own = {key[1:3]: courses[key] for key in keys if key[0] == table and key in courses}
+        if own:
+            print(quality_report(table, own, trials=asked.trials), flush=True)
+        if own and asked.picture:
             attainment_picture(table, own, asked.picture / f"attainment_{table}.png")
+
+
+def _replayed(keys: Sequence[Key], workers: int) -> Iterator[tuple[Key, Course]]:
+    with ProcessPoolExecutor(workers) as pool:
+        tasks = {pool.submit(run_contender, *key): key for key in keys}
+        for task in as_completed(tasks):
+            yield tasks[task], task.result()
+
+
+def _kept(file: Path) -> dict[Key, Course]:
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {tuple(kept.pop("key")): Course(**kept) for kept in map(json.loads, lines)}
+
+
+def _keep(file: Path, key: Key, course: Course) -> None:
+    with file.open("a") as kept:
+        kept.write(json.dumps({"key": key, **asdict(course)}) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,12 +83,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20, help="of every contender that draws numbers")
     parser.add_argument("--trials", type=int, default=400, help="full trials after which a contender is stopped")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--keep", type=Path, help="write the courses to this JSON file")
+    parser.add_argument("--keep", type=Path, help="file of finished courses, which are not replayed again")
+    parser.add_argument("--report-only", action="store_true", help="replay nothing; report what --keep holds")
     parser.add_argument("--picture", type=Path, help="draw attainment surfaces into this folder")
     asked = parser.parse_args()
     unknown = [name for name in asked.contenders.split(",") if name not in CONTENDERS]
     if unknown:
         parser.error(f"--contenders must be of {', '.join(CONTENDERS)}, got '{unknown[0]}'")
+    if asked.report_only and not asked.keep:
+        parser.error("--report-only needs --keep")
     return asked
 
 

@@ -1,4 +1,7 @@
-"""What a trial costs: the compiled engine against tfmot's own flow, on the same policies and steps.
+"""What a trial costs: the compiled engine against tfmot's own flow, and against plain tfmot, on the same policies.
+
+The reference flow trains with tfmot and shares the rest of Paretune with the engine; the plain one is what people write
+without Paretune (:mod:`plain`). All take the same steps.
 
 Run ``python benchmarks/trial_cost.py`` (``--help`` lists the choices). Each model and flow has a process of its own,
 with a worker's environment. Other measurements, each on resnet8:
@@ -15,8 +18,8 @@ from cases import CASES
 from figures import machine_report
 from paired import compare_accuracy
 from throughput import compare_workers, run_families
-from trial_report import family_report, flows_report, paired_report, workers_report
-from trial_runs import call_apart, run_flow
+from trial_report import family_report, flows_report, paired_report, plain_report, workers_report
+from trial_runs import call_apart, run_flow, run_plain
 
 _PAIRED = "resnet8"
 _MODELS = "resnet8,dscnn,mobilenetv2"
@@ -50,11 +53,19 @@ def _compare_flows(name: str, scratch: Path, asked: argparse.Namespace) -> str:
             threads=asked.threads,
         )
         for engine, trials in (
-            ("compiled", max(asked.trials, asked.memory_trials)),
+            ("compiled", max(asked.trials, asked.memory_trials, asked.plain_trials)),
             ("reference", asked.reference_trials),
         )
     )
-    return flows_report(name, CASES[name], compiled, reference, timed=asked.trials)
+    report = flows_report(name, CASES[name], compiled, reference, timed=asked.trials)
+    if not asked.plain_trials:
+        return report
+    settings = CASES[name].settings(scratch, threads=asked.threads)
+    candidates = compiled.candidates[: asked.plain_trials]
+    plain, whole = (
+        call_apart(run_plain, name, settings, candidates, is_whole, threads=asked.threads) for is_whole in (False, True)
+    )
+    return f"{report}\n{plain_report(plain, whole, compiled, timed=asked.trials)}"
 
 
 def _arguments() -> argparse.Namespace:
@@ -62,6 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", default=_MODELS, help=f"of {', '.join(CASES)}; default {_MODELS}")
     parser.add_argument("--trials", type=int, default=20, help="timed trials of the compiled engine")
     parser.add_argument("--reference-trials", type=int, default=4, help="trials of tfmot's own flow, at least 1")
+    parser.add_argument("--plain-trials", type=int, default=3, help="trials of plain tfmot; 0 leaves it out")
     parser.add_argument("--memory-trials", type=int, default=50, help="compiled trials over which memory is watched")
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     parser.add_argument("--paired", type=int, default=0, metavar="PAIRS", help="compare accuracy instead, pair by pair")
@@ -73,6 +85,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--models must be of {', '.join(CASES)}, got '{unknown[0]}'")
     if min(asked.trials, asked.memory_trials) < 3 or asked.reference_trials < 1 or asked.families < 1:
         parser.error("--trials and --memory-trials must be at least 3, --reference-trials and --families at least 1")
+    if asked.plain_trials < 0:
+        parser.error("--plain-trials must not be negative")
     if asked.paired == 1 or asked.paired < 0:
         parser.error("--paired must be at least 2")
     return asked

@@ -9,7 +9,7 @@ from cases import Case
 from figures import Row, spread, table
 from paired import Comparison, Difference
 from throughput import Family, Throughput
-from trial_runs import FlowRun, TrialFigures
+from trial_runs import FlowRun, PlainRun, PlainTrial, TrialFigures
 
 _MB = 1e6
 _PARTS = ("prune", "cluster", "quantize", "export", "measure")
@@ -71,6 +71,27 @@ def _remarks(compiled: FlowRun, reference: FlowRun) -> list[str]:
         *(f"Failed in the {flow} flow: {reason}" for flow, reasons in failed.items() for reason in reasons),
         *sorted({f"NOT COMPILED: {trial.fallback}" for trial in compiled.trials if trial.fallback}),
     ]
+
+
+def plain_report(asked: PlainRun, whole: PlainRun, compiled: FlowRun, *, timed: int) -> str:
+    """Return what a trial of plain tfmot takes, beside one of the engine."""
+    runs, later = (asked, whole), compiled.trials[1:timed]
+    wall = _median(trial.wall_seconds for trial in later)
+    processor = _median(trial.processor_seconds for trial in later)
+
+    def row(label: str, figure: Callable[[PlainTrial], float], form: str) -> Row:
+        return (label, *(spread(map(figure, run.trials), form) if run.trials else "-" for run in runs))
+
+    rows = [
+        ("plain tfmot", f"int8 trained as asked ({len(asked.trials)})", f"in all layers ({len(whole.trials)})"),
+        row("wall, s", lambda trial: trial.wall_seconds, ".2f"),
+        row("wall over a compiled trial's", lambda trial: trial.wall_seconds / wall, ".1f"),
+        row("processor time likewise", lambda trial: trial.processor_seconds / processor, ".1f"),
+        row("accuracy", lambda trial: trial.accuracy, ".4f"),
+        row("deflated bytes", lambda trial: trial.size_bytes, ",.0f"),
+    ]
+    failures = (f"Failed with plain tfmot: {reason}" for run in runs for reason in run.failures)
+    return "\n".join([table(rows), "Every file is int8 throughout.", *failures])
 
 
 def paired_report(found: Comparison) -> str:

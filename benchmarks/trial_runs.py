@@ -6,7 +6,8 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -67,6 +68,7 @@ class FlowRun:
         resident_bytes: Of the process before the first trial.
         baseline_accuracy: Of the uncompressed file.
         baseline_bytes: Its deflated size.
+        candidates: What was to be measured, in order.
         trials: Those that were measured, in order.
         failures: Why others were not.
     """
@@ -75,7 +77,38 @@ class FlowRun:
     resident_bytes: int
     baseline_accuracy: float
     baseline_bytes: float
+    candidates: tuple[Candidate, ...]
     trials: tuple[TrialFigures, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainTrial:
+    """What one trial of plain tfmot cost: see :mod:`plain`.
+
+    Attributes:
+        wall_seconds: Training, conversion, accuracy and size.
+        processor_seconds: What this process computed for in that time.
+        accuracy: Of the converted file, on the validation data.
+        size_bytes: Of the converted file, deflated.
+    """
+
+    wall_seconds: float
+    processor_seconds: float
+    accuracy: float
+    size_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainRun:
+    """The trials of plain tfmot in one process.
+
+    Attributes:
+        trials: Those that were measured, in order.
+        failures: Why others were not.
+    """
+
+    trials: tuple[PlainTrial, ...]
     failures: tuple[str, ...]
 
 
@@ -123,14 +156,18 @@ def run_flow(case: str, settings: EvaluatorSettings, numbers: Iterable[int], see
     build_seconds = time.perf_counter() - started
     wanted = sorted(numbers)
     candidates = itertools.islice(random_candidates(CASES[case], evaluator.describe()), wanted[-1] + 1)
-    chosen = [(number, candidate) for number, candidate in enumerate(candidates) if number in set(wanted)]
+    chosen = [
+        (number, replace(candidate, seed=seed + number))
+        for number, candidate in enumerate(candidates)
+        if number in set(wanted)
+    ]
     baseline = evaluator.baseline()
     resident_bytes = psutil.Process().memory_info().rss
     trials = []
     with TemporaryDirectory(prefix="paretune-benchmark-") as folder:
         recorder = Recorder(evaluator, SqlLedger.create(Path(folder) / "ledger.db"))
         for number, candidate in chosen:
-            figures = recorder.run(number, replace(candidate, seed=seed + number))
+            figures = recorder.run(number, candidate)
             if figures is not None:
                 trials.append(figures)
                 _say(f"{case} {settings.engine} policy {number}: {figures.wall_seconds:.2f} s")
@@ -140,9 +177,35 @@ def run_flow(case: str, settings: EvaluatorSettings, numbers: Iterable[int], see
         resident_bytes=resident_bytes,
         baseline_accuracy=baseline.values["accuracy"],
         baseline_bytes=baseline.values["size_bytes"],
+        candidates=tuple(candidate for _, candidate in chosen),
         trials=tuple(trials),
         failures=tuple(recorder.failures),
     )
+
+
+def run_plain(case: str, settings: EvaluatorSettings, candidates: Sequence[Candidate], whole: bool) -> PlainRun:
+    """Run candidates with plain tfmot, in this process; ``whole`` trains all layers for int8."""
+    from plain import PlainFlow  # loads TensorFlow
+
+    warnings.simplefilter("ignore")  # tfmot and the converter remark on what they do
+    logging.disable(logging.WARNING)
+    flow = PlainFlow(settings)
+    trials, failures = [], []
+    for candidate in candidates:
+        started, computed_before = time.perf_counter(), time.process_time()
+        try:
+            accuracy, size_bytes = flow.run(candidate, whole=whole)
+        except Exception as error:  # whatever tfmot and the converter raise
+            failures.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            continue
+        seconds, processor_seconds = time.perf_counter() - started, time.process_time() - computed_before
+        trials.append(
+            PlainTrial(
+                wall_seconds=seconds, processor_seconds=processor_seconds, accuracy=accuracy, size_bytes=size_bytes
+            )
+        )
+        _say(f"{case} plain: {seconds:.2f} s")
+    return PlainRun(trials=tuple(trials), failures=tuple(failures))
 
 
 def apart(threads: int, workers: int = 1) -> ProcessPoolExecutor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from paretune.experiments.prediction import RunPredictor
 from paretune.experiments.runs.run import Run
-from paretune.experiments.runs.run_profile import RunProfile, profile_of
+from paretune.experiments.runs.run_profile import RunProfile, profile_of, trials_of_main_variant
 from paretune.search.additive import solve
 from paretune.search.encoding import IntArray
 from paretune.search.feasibility import bound_of, objectives_by_name
@@ -60,7 +60,8 @@ def find_untried(
     Returns:
         ``None`` too if there is no profile, or a bound on what it does not tell of.
     """
-    found = profile_of(run, trials)
+    own = trials_of_main_variant(trials)
+    found = profile_of(run, own)
     metric = next(iter(run.facts.description.objectives))
     names = dict.fromkeys([metric, "size_bytes", by.name, *(constraint.objective for constraint in constraints)])
     if found is None or not all(_is_told(found, name, metric) for name in names):
@@ -68,8 +69,8 @@ def find_untried(
     known = objectives_by_name(run.facts.description.objectives.values())
     objectives = tuple(known[name] for name in names)
     baseline = values_of(trials[0])
-    rows = _untried_rows(found, trials, objectives)
-    guess = RunPredictor(run, found, trials, objectives).predict(rows)
+    rows = _untried_rows(found, own, objectives)
+    guess = RunPredictor(run, found, own, objectives).predict(rows)
     able = np.ones(len(rows), dtype=bool)
     for constraint in constraints:
         objective = known[constraint.objective]

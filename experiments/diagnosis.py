@@ -9,6 +9,10 @@ def diagnosis_document(description: ModelDescription) -> dict[str, Any]:
     """Return layers, what knobs apply to them and why not, and what was done to the working copy."""
     return {
         "architecture": description.architecture,
+        "hyperspace": [
+            {"name": each.name, "choices": list(each.choices), "default": each.default}
+            for each in description.hyperspace
+        ],
         "layers": [
             {
                 "name": spec.name,

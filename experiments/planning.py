@@ -19,6 +19,7 @@ from paretune.search.front import values_of
 from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
 from paretune.spaces.errors import TrialError, Unsatisfiable
+from paretune.spaces.hyperspace import all_values
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Limit, Rung
@@ -36,6 +37,7 @@ class Plan:
         parameters: Number of knobs that are searched.
         combinations: Number of combinations of their choices.
         layers: Number of layers that a policy can decide about.
+        variants: Number of base models and recipes; 1 where only policies are searched.
         baseline: Values of the uncompressed model on the validation split.
         smallest_bytes: Deflated size of the smallest file found without training; ``None`` if none could be built.
         largest_bytes: The same with the first, mildest choice of every knob.
@@ -53,6 +55,7 @@ class Plan:
     parameters: int
     combinations: int
     layers: int
+    variants: int
     baseline: Mapping[str, float]
     smallest_bytes: float | None
     largest_bytes: float | None
@@ -95,6 +98,7 @@ def make_plan(problem: SearchProblem, baseline: Mapping[str, float], trials: Seq
         parameters=len(space.parameters),
         combinations=space.cardinality,
         layers=len(space.layers),
+        variants=sum(1 for _ in all_values(problem.hyperspace)),
         baseline=baseline,
         smallest_bytes=min(smallest, default=None),
         largest_bytes=None if mildest is None else mildest.values["size_bytes"],
@@ -166,6 +170,8 @@ def _bounds(problem: SearchProblem, baseline: Mapping[str, float]) -> list[dict[
 def _unsatisfiable(
     problem: SearchProblem, baseline: Mapping[str, float], trials: Sequence[Trial], probes: _Probes
 ) -> str:
+    if problem.hyperspace:
+        return ""  # another model may be small enough
     try:
         check_satisfiable(problem, trials, baseline, probes.estimate)
     except Unsatisfiable as error:

@@ -1,252 +1,27 @@
-"""Evaluate candidates of one Keras model: train, export, read the file back, measure it."""
+"""The evaluator that an experiment needs: of one model, or of the models of one hyperspace."""
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
-from paretune.objectives.doctor import examine, examine_others
-from paretune.objectives.fixed_shapes import with_fixed_shapes
-from paretune.objectives.flatbuffer.formats import quantize_file
-from paretune.objectives.flatbuffer.reader import read_fidelity
-from paretune.objectives.flatbuffer.refusals import refused_formats
-from paretune.objectives.flatbuffer.stored import file_format
-from paretune.objectives.flatbuffer.template import build_template
-from paretune.objectives.keras_door import tf
-from paretune.objectives.loading.dataset import dataset_digest, load_dataset
-from paretune.objectives.loading.functions import function_digest, is_function_reference
-from paretune.objectives.loss_weights import loss_weights
-from paretune.objectives.macs import count_parameters, model_macs
-from paretune.objectives.measure.interpreter import TfliteRunner
-from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
-from paretune.objectives.measure.memory import give_back_freed_memory
-from paretune.objectives.measure.sizes import file_sizes
-from paretune.objectives.measure.turnstile import Turnstile
-from paretune.objectives.pipeline.copies import fresh_copy
-from paretune.objectives.pipeline.recalibration import Recalibration
-from paretune.objectives.pipeline.stage_tree import StageTree
-from paretune.objectives.pipeline.trainer import Pipeline
-from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.architectures import ArchitectureEvaluator
+from paretune.objectives.keras_evaluator import KerasEvaluator
+from paretune.objectives.loading.dataset import load_dataset
+from paretune.objectives.loading.hypermodel import find_hypermodel
 from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.objectives.stage_running import EngineOrReference
-from paretune.objectives.task import build_task
-from paretune.objectives.weights import LayerWeights, pack_weights, read_weights, write_weights
-from paretune.spaces.errors import Infeasible
-from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung
 
-_CALIBRATION_SAMPLES = 128
+__all__ = ["ArchitectureEvaluator", "KerasEvaluator", "build_evaluator"]
 
 
-class KerasEvaluator:
-    """Implements :class:`paretune.spaces.evaluator.Evaluator` for a tf_keras model in this process.
-
-    Args:
-        settings: What to evaluate.
+def build_evaluator(settings: EvaluatorSettings) -> KerasEvaluator | ArchitectureEvaluator:
+    """Load model and data and return an evaluator for them.
 
     Raises:
         ParetuneError: The model or the data cannot be used; one line says why.
     """
-
-    def __init__(self, settings: EvaluatorSettings) -> None:
-        self._settings = settings
-        self._prepared = prepare_model(settings)
-        prepared = self._prepared.model
-        self._data = load_dataset(settings.data, beside=Path(settings.beside), model=prepared, seed=settings.seed)
-        self._model, self._notes_on_shapes = with_fixed_shapes(prepared, self._data)
-        self._weights = read_weights(self._model)
-        self._task = build_task(
-            settings.task, settings.metric, self._model, self._data, Path(settings.beside), direction=settings.direction
-        )
-        self._task.check(self._data)
-        self._loss_weights = loss_weights(self._data.train, self._task.outputs, settings.class_weights)
-        self._template = build_template(self._model)
-        self._exportable = fresh_copy(self._model, self._weights)
-        self._recalibrate = Recalibration(self._model, self._data.train.inputs)
-        self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
-        self._baseline_file = self._template.fill(self._model)
-        refused = refused_formats(self._template, self._baseline_file, self._calibration)
-        self._layers = examine(self._model, refused)
-        self._description = self._describe()
-        self._latencies: dict[tuple[Quantization, ...], Latency] = {}
-        self._turnstile = Turnstile(_folder(settings.turnstile_folder))
-        self._runner, self._pipeline = self._build_pipeline()
-
-    def _build_pipeline(self) -> tuple[EngineOrReference, Pipeline]:
-        data, settings = self._data.train, self._settings
-        training = TrainingData(data.inputs, data.targets, self._task.losses(), self._loss_weights)
-        runner = EngineOrReference(self._model, training, self._turnstile.working, engine=settings.engine)
-        tree = StageTree(self._description.fingerprint, _folder(settings.stage_folder), settings.stage_bytes)
-        return runner, Pipeline(self._model, self._weights, training.samples, runner, tree)
-
-    def describe(self) -> ModelDescription:
-        """Return what is known about the model without training anything."""
-        return self._description
-
-    def _describe(self) -> ModelDescription:
-        metric = self._task.objective
-        others = (f"Layer '{name}': {reason}" for name, reason in examine_others(self._model).items())
-        return ModelDescription(
-            architecture=self._prepared.digest,
-            layers=self._layers,
-            objectives={metric.name: metric, **FILE_OBJECTIVES},
-            fingerprint=self._fingerprint(),
-            notes=(*self._prepared.notes, *others, *self._notes_on_shapes, *self._data.notes, *self._notes_on_task()),
-            machine=machine_facts(self._settings.threads),
-            samples={
-                "train": len(self._data.train.inputs[0]),
-                "validation": len(self._data.validation.inputs[0]),
-                "test": len(self._data.test.inputs[0]),
-            },
-        )
-
-    def _notes_on_task(self) -> list[str]:
-        if self._settings.task is not None:
-            return []
-        kinds = " and ".join(sorted({output.kind for output in self._task.outputs}))
-        metric = self._task.objective.name
-        return [f"Told from the model and the targets: {kinds}, scored by {metric}. Set `task` if it is not."]
-
-    def baseline(self) -> Measurement:
-        """Convert and measure the uncompressed float32 model, like any trial."""
-        measurement = self._measure(self._baseline_file, self._weights, Policy(()))
-        # Against itself the ratio is 1 by definition; what was measured stays in the details and shows the noise.
-        return replace(measurement, values={**measurement.values, "latency_ratio": 1.0})
-
-    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
-        """Train, export and measure one candidate on the validation split.
-
-        Raises:
-            Infeasible: The policy cannot be built or trained.
-            MeasurementFailed: The file was built but could not be measured.
-            LimitReached: ``limit`` was spent first.
-        """
-        if candidate.architecture != self._prepared.digest:
-            raise ValueError(f"candidate is of model {candidate.architecture}, this evaluates {self._prepared.digest}")
-        try:
-            trained = self._pipeline.train(candidate, rung, limit)
-        except tf.errors.ResourceExhaustedError as error:
-            reason = str(error.message).splitlines()[0]
-            raise Infeasible(f"training ran out of memory; lower batch_size ({reason})") from None
-        started = time.monotonic()
-        with self._turnstile.working():
-            weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
-            write_weights(self._exportable, weights)
-            float_file = self._template.fill(self._exportable)
-            formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-            exported = quantize_file(self._template, float_file, formats, self._calibration)
-            fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
-        exporting = time.monotonic() - started
-        if rung is Rung.PROXY:
-            measurement = self._measure_proxy(exported, candidate.policy)
-        else:
-            measurement = self._measure(exported, weights, candidate.policy)
-        give_back_freed_memory()
-        return replace(
-            measurement,
-            training_steps=trained.training_steps,
-            seconds={**trained.seconds, "export": exporting, **measurement.seconds},
-            fidelity=fidelity,
-            details={
-                **measurement.details,
-                "step_seconds": trained.step_seconds,
-                "reused_stages": list(trained.reused),
-                **({"fallback": self._runner.fallback} if self._runner.fallback else {}),
-            },
-        )
-
-    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
-        """Measure the contents of an exported ``.tflite`` on a split; latency is left out."""
-        samples = self._data.validation if split is Split.VALIDATION else self._data.test
-        runner = TfliteRunner(
-            model, self._template.input_names, self._template.output_names, threads=self._settings.threads
-        )
-        outputs = runner.predict(samples.inputs)
-        return {
-            self._task.objective.name: self._task.score(samples.targets, outputs),
-            "loss": self._task.loss(samples.targets, outputs),
-            **file_sizes(model),
-            "macs": float(model_macs(self._model)),
-            "parameters": float(count_parameters(self._model)),
-        }
-
-    def _measure(self, exported: bytes, weights: LayerWeights, policy: Policy) -> Measurement:
-        """Measure a file; what training cost is not known here."""
-        started = time.monotonic()
-        with self._turnstile.working():
-            values = self.remeasure(exported, Split.VALIDATION)
-            packed = pack_weights(weights)
-        measured = time.monotonic()
-        latency = self._latency(exported, policy)
-        arrays = [array for layer in weights.values() for array in layer]
-        return Measurement(
-            values={**values, "latency_ratio": latency.ratio},
-            seconds={"measure": measured - started, "latency": time.monotonic() - measured},
-            details={
-                "latency": asdict(latency),
-                "nonzero_parameters": sum(int(np.count_nonzero(array)) for array in arrays),
-            },
-            artifacts={"model.tflite": exported, "weights.npz": packed},
-        )
-
-    def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
-        """Measure what is only asked for its numbers: nothing is kept.
-
-        Latency is measured only if it matters, and only where formats alone differ: zeros and clusters leave it alone.
-        """
-        started = time.monotonic()
-        with self._turnstile.working():
-            values = dict(self.remeasure(exported, Split.VALIDATION))
-        measured = time.monotonic()
-        formats_alone = all(decided.sparsity == 0 and decided.clusters is None for decided in policy.values())
-        if self._settings.proxy_latency and formats_alone:
-            values["latency_ratio"] = self._latency(exported, policy).ratio
-        return Measurement(
-            values=values, seconds={"measure": measured - started, "latency": time.monotonic() - measured}
-        )
-
-    def _latency(self, exported: bytes, policy: Policy) -> Latency:
-        """Measure against the baseline, once for each assignment of number formats.
-
-        Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
-        between trials that are equally fast.
-        """
-        formats = tuple(file_format(decided.quantization) for decided in policy.values())
-        if formats not in self._latencies:
-            with self._turnstile.alone():
-                self._latencies[formats] = measure_latency(
-                    exported, self._baseline_file, threads=self._settings.threads
-                )
-        return self._latencies[formats]
-
-    def _fingerprint(self) -> dict[str, str]:
-        beside = Path(self._settings.beside)
-        fingerprint = {
-            "model": self._prepared.digest,
-            "data": dataset_digest(self._data),
-            "task": self._task.objective.name,
-            "threads": str(self._settings.threads),
-            "engine": self._settings.engine,
-            **self._settings.versions(),
-        }
-        if self._settings.class_weights is not None:
-            fingerprint["class_weights"] = str(self._settings.class_weights)
-        metric = self._settings.metric
-        if metric is not None and is_function_reference(metric):
-            fingerprint["metric"] = function_digest(metric, beside)
-        return fingerprint
-
-
-def _folder(path: str | None) -> Path | None:
-    return None if path is None else Path(path)
-
-
-def build_evaluator(settings: EvaluatorSettings) -> KerasEvaluator:
-    """Load model and data and return an evaluator for them."""
-    return KerasEvaluator(settings)
+    beside = Path(settings.beside)
+    hypermodel = find_hypermodel(settings.model, beside)
+    if hypermodel is not None:
+        return ArchitectureEvaluator(settings, hypermodel)
+    prepared = prepare_model(settings)
+    data = load_dataset(settings.data, beside=beside, model=prepared.model, seed=settings.seed)
+    return KerasEvaluator(settings, prepared, data)

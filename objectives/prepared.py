@@ -33,11 +33,21 @@ class PreparedModel:
         model: Functional float32 tf_keras model.
         notes: Safe rewrites that were applied, one sentence each.
         digest: SHA-256 of architecture and weights.
+        trained_on: Digest of the data that it was trained on for the search; empty if it came as it is.
+        training_steps: Optimizer steps of that training.
+        training_seconds: Wall seconds of it.
     """
 
     model: Any
     notes: tuple[str, ...]
     digest: str
+    trained_on: str = ""
+    training_steps: int = 0
+    training_seconds: float = 0.0
+
+
+#: What an entry holds beside the model.
+_HEADER = ("notes", "digest", "trained_on", "training_steps", "training_seconds")
 
 
 def prepare_model(settings: EvaluatorSettings) -> PreparedModel:
@@ -49,16 +59,14 @@ def prepare_model(settings: EvaluatorSettings) -> PreparedModel:
     """
     entry = _cache_entry(settings)
     if entry is not None:
-        cached = _read(entry)
+        cached = read_prepared(entry)
         if cached is not None:
             return cached
     loaded = load_model(settings.model, beside=Path(settings.beside), trust=settings.trust_model)
     copy = prepare_working_copy(loaded)
-    prepared = PreparedModel(copy.model, tuple(copy.notes), _digest(copy.model))
+    prepared = PreparedModel(copy.model, copy.notes, weights_digest(copy.model))
     if entry is not None:
-        # A full disk or a read-only home costs the next process some time, not this one its run.
-        with contextlib.suppress(OSError):
-            _write(entry, prepared)
+        keep_prepared(entry, prepared)
     return prepared
 
 
@@ -68,28 +76,37 @@ def _cache_entry(settings: EvaluatorSettings) -> Path | None:
     source = model_digest(settings.model, Path(settings.beside))
     # The number of threads changes the last bits of a convolution, and so what the function trains.
     key = digest_of([settings.model, source, settings.threads, dict(settings.versions())])
-    return Path(settings.cache_folder) / "models" / f"{key[:32]}.zip"
+    return prepared_entry(settings.cache_folder, key)
 
 
-def _digest(model: Any) -> str:
+def prepared_entry(cache_folder: str, key: str) -> Path:
+    """Return where a working copy is kept that a digest stands for."""
+    return Path(cache_folder) / "models" / f"{key[:32]}.zip"
+
+
+def weights_digest(model: Any) -> str:
+    """Return the SHA-256 of a tf_keras model's architecture and weights."""
     digest = hashlib.sha256(model.to_json().encode())
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def _write(entry: Path, prepared: PreparedModel) -> None:
+def keep_prepared(entry: Path, prepared: PreparedModel) -> None:
+    """Keep a working copy; a full disk or a read-only home costs the next process some time, not this one its run."""
     weights = io.BytesIO()
     np.savez(weights, *prepared.model.get_weights())
-    header = {"config": prepared.model.to_json(), "notes": prepared.notes, "digest": prepared.digest}
+    header = {name: getattr(prepared, name) for name in _HEADER} | {"config": prepared.model.to_json()}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("model.json", json.dumps(header))
         archive.writestr("weights.npz", weights.getvalue())
-    write_entry(entry, packed.getvalue())
+    with contextlib.suppress(OSError):
+        write_entry(entry, packed.getvalue())
 
 
-def _read(entry: Path) -> PreparedModel | None:
+def read_prepared(entry: Path) -> PreparedModel | None:
+    """Return the working copy of an entry; ``None`` where it is missing, broken or unreadable."""
     contents = read_entry(entry)
     if contents is None:
         return None
@@ -99,7 +116,8 @@ def _read(entry: Path) -> PreparedModel | None:
             arrays = np.load(io.BytesIO(archive.read("weights.npz")), allow_pickle=False)
             model = keras.models.model_from_json(header["config"])
             model.set_weights([arrays[name] for name in arrays.files])
+            known = {name: header[name] for name in _HEADER}
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
-    prepared = PreparedModel(model, tuple(header["notes"]), header["digest"])
-    return prepared if _digest(model) == prepared.digest else None
+    prepared = PreparedModel(model, **known | {"notes": tuple(known["notes"])})
+    return prepared if weights_digest(model) == prepared.digest else None

@@ -15,14 +15,17 @@ class EvaluatorSettings:
     """Everything that decides what an evaluator computes, apart from the candidates.
 
     Attributes:
-        model: ``module:function``, a ``.keras`` or ``.h5`` file, or a SavedModel folder.
+        model: ``module:function``, a ``.keras`` or ``.h5`` file, or a SavedModel folder. The function takes nothing,
+            or the hyperparameters that models are built with for the search.
         data: ``module:function``, a ``.npz`` file, a folder of ``.npy`` files or of images, or ``keras:NAME``.
         beside: Absolute folder that relative references are resolved in: the experiment file's.
         task: ``classification``, ``regression``, or ``None`` to tell it from the model and the labels.
         metric: Name of a metric, or ``module:function``; ``None`` for the task's default.
         direction: ``maximize`` or ``minimize``, for a metric of the user's own; ``None`` otherwise.
         class_weights: ``balanced``, or the factor of the training loss by label; ``None`` weighs classes alike.
-        seed: Seeds the split of the data.
+        base_epochs: Passes over the training data for a model that is built for its hyperparameters, at least 1.
+        base_batch_size: Samples per training step of these, at least 1.
+        seed: Seeds the split of the data, and the weights and training of models that are built for the search.
         threads: Threads of one worker, for training and for inference.
         trust_model: Whether code inside the model file may run.
         cache_folder: Where prepared models are kept, absolute; ``None`` keeps nothing.
@@ -40,6 +43,8 @@ class EvaluatorSettings:
     metric: str | None = None
     direction: str | None = None
     class_weights: Mapping[int, float] | str | None = None
+    base_epochs: int = 10
+    base_batch_size: int = 64
     seed: int = 0
     threads: int = 1
     trust_model: bool = False

@@ -1,11 +1,12 @@
 """The models and data of the ready-made experiments, on data that scikit-learn ships.
 
 Everything here is what a user writes for an experiment of their own: a function without arguments that returns a
-trained Keras model, and one that returns its data as a mapping of arrays. An experiment file names them as
-``paretune.objectives.zoo:digits_resnet`` and ``paretune.objectives.zoo:digits_data``.
+trained Keras model, or one that builds an untrained model of given hyperparameters, and one that returns its data as a
+mapping of arrays. An experiment file names them as ``paretune.objectives.zoo:digits_resnet`` and
+``paretune.objectives.zoo:digits_data``.
 
-Every process of a search calls them anew, so they must return the same thing each time: seeds are fixed, and the order
-of the training samples is drawn by NumPy rather than by ``fit``.
+Every process of a search calls them anew, so they must return the same thing each time: seeds are fixed, and where a
+function trains its model, the order of the training samples is drawn by NumPy rather than by ``fit``.
 """
 
 from typing import Any
@@ -46,6 +47,29 @@ def digits_resnet() -> Any:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # strong weight decay leaves many weights that can go: 80 % of them, with 16 values for the rest, cost under 1 %
     return _train(model, x_train, y_train, loss=loss, learning_rate=8e-3, weight_decay=0.5, batch_size=64)
+
+
+def digits_cnn(hp: Any) -> Any:
+    """Return a small convolutional network for :func:`digits_data`, untrained; its outputs are logits.
+
+    Args:
+        hp: ``keras_tuner.HyperParameters``: filters of the first block, number of blocks, learning rate.
+    """
+    width = hp.Choice("width", [8, 16, 32], default=16)
+    depth = hp.Int("depth", 1, 3, default=2)
+    images = keras.Input((8, 8, 1), name="image")
+    x = images
+    for block in range(1, depth + 1):
+        for layer, stride in ((1, 1 if block == 1 else 2), (2, 1)):
+            x = _convolution(x, width * 2 ** (block - 1), 3, f"block{block}_conv{layer}", stride)
+            x = keras.layers.ReLU(name=f"block{block}_relu{layer}")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(images, keras.layers.Dense(10, name="logits")(x), name="digits_cnn")
+    model.compile(
+        optimizer=keras.optimizers.Adam(hp.Choice("learning_rate", [1e-3, 3e-3, 1e-2], default=3e-3)),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    return model
 
 
 def digit_rows_data() -> dict[str, np.ndarray]:

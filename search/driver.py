@@ -4,15 +4,23 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
-from paretune.search.events import Profiling, SearchEvent, SearchOutcome, Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.search.events import (
+    Building,
+    Profiling,
+    SearchEvent,
+    SearchOutcome,
+    Ticked,
+    TrialEnded,
+    TrialRefused,
+    TrialStarted,
+)
 from paretune.search.families import LEAF
 from paretune.search.flights import Flights
 from paretune.search.front import find_front, hypervolume, hypervolume_history, reference_point, values_of
-from paretune.search.ladder import Ladder
-from paretune.search.proposers import build_proposer
-from paretune.search.proxies import HANDFUL, ProxyBook
+from paretune.search.lanes import BASE, Lane, Lanes
+from paretune.search.proxies import HANDFUL
 from paretune.search.references import Proposal
 from paretune.search.refusal import SizeGate, size_bounds
 from paretune.search.satisfiable import check_satisfiable
@@ -23,7 +31,7 @@ from paretune.spaces.evaluator import EvaluationService
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Rung
+from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 
 #: Seconds between two looks at the budget and at whether to stop.
@@ -97,15 +105,13 @@ class _Search:
         self._baseline = values_of(self._trials[0])
         self._reference = reference_point(self._baseline, problem.objectives)
         self._front = find_front(self._trials, problem.objectives, problem.constraints, self._baseline)
-        self._proxies = ProxyBook(problem, service, ledger, self._must_look)
-        self._proposer = build_proposer(problem, self._trials, self._proxies.known)
+        self._lanes = Lanes(problem, service, ledger, self._trials, self._must_look, self._on_build)
         self._gate = SizeGate(size_bounds(problem, self._baseline), self._trials)
         self._interrupted = deque(trial for trial in self._trials if trial.state is TrialState.INTERRUPTED)
-        self._references = deque(self._proposer.references)
+        self._references = deque(self._lanes.main.proposer.references)
         self._leaves: deque[Proposal] = deque()
         for trial in self._trials:
             self._expect_leaves(trial)
-        self._ladder = Ladder(problem, self._baseline, self._trials, self._proxies.known)
         self._promoted = deque(_promoted_before(self._trials))
         self._volumes = _volumes_so_far(problem, self._trials, self._baseline)
         self._ending = ""
@@ -119,7 +125,9 @@ class _Search:
         if finished:
             return SearchOutcome(reason=finished)
         self._consider_stopping()
-        check_satisfiable(self._problem, self._trials, self._baseline, self._estimate)
+        if not self._problem.hyperspace:  # another model may be small enough
+            main = self._lanes.main
+            check_satisfiable(self._problem, self._trials, self._baseline, lambda policy: self._estimate(main, policy))
         while True:
             if self._stop_requested():
                 self.flights.abandon("the search was told to stop")
@@ -136,8 +144,8 @@ class _Search:
             self._tick()
 
     def close(self) -> None:
-        """Let go of the sampler."""
-        self._proposer.close()
+        """Let go of the samplers."""
+        self._lanes.close()
 
     def _must_look(self) -> bool:
         """Whether :meth:`run` has to look at why no other trial should start."""
@@ -153,40 +161,65 @@ class _Search:
             if self._interrupted and self.flights.affords(is_free=False):
                 self._reopen(self._interrupted.popleft())
             elif self._leaves and self.flights.affords(is_free=True):
-                self._try(self._leaves[0], LEAF)  # as long as it is in line, the budget of trials does not end the run
+                # as long as it is in line, the budget of trials does not end the run
+                self._try(self._lanes.main, self._leaves[0], LEAF)
                 self._leaves.popleft()
             elif not self._interrupted and not self._leaves and self.flights.affords(is_free=False):
                 if self._promoted:
                     self._promote(self._promoted.popleft())
-                else:
-                    self._try_next()
+                elif not self._try_next():
+                    return
             else:
                 return
 
-    def _try_next(self) -> None:
-        proposal = self._next_proposal()
-        if proposal is not None:
-            self._try(proposal, proposal.origin or self._problem.sampler.name)
-        elif not self._must_look():
+    def _try_next(self) -> bool:
+        """Start what is worth it most; return whether it is worth asking again at once."""
+        reference = self._next_reference()
+        if reference is not None:
+            self._try(self._lanes.main, reference, "reference")
+            return True
+        base = self._lanes.grow(trained=self.account.trained)
+        if base is not None and not self._must_look():
+            self._launch(self._ledger.open_trial(candidate=base, rung=Rung.FULL, origin=BASE, parameters={}), {})
+        if base is not None or self._must_look():
+            return True
+        for lane in self._lanes.in_order(self._on_proxy):
+            proposal = self._next_proposal(lane)
+            if proposal is not None:
+                self._try(lane, proposal, proposal.origin or self._problem.sampler.name)
+                return True
+            if self._must_look():
+                return True
+        if self._must_look() or self._lanes.hurry():
+            return True
+        if not self._lanes.are_waiting:
             self._ending = "every policy of the space has been tried"
+        return False
 
     def _expect_leaves(self, trial: Trial) -> None:
-        """Line up what needs no training after a trial."""
-        if self._problem.leaves:
+        """Line up what needs no training after a trial; only samplers that know of one variant ask for it."""
+        proposer = self._lanes.main.proposer
+        if self._problem.leaves and self._lanes.main.owns(trial.candidate):
             known = {leaf.policy.digest for leaf in self._leaves}
-            for leaf in self._proposer.leaves(trial):
-                if not self._proposer.knows(leaf.policy.digest) and leaf.policy.digest not in known:
+            for leaf in proposer.leaves(trial):
+                if not proposer.knows(leaf.policy.digest) and leaf.policy.digest not in known:
                     self._leaves.append(leaf)
 
-    def _next_proposal(self) -> Proposal | None:
+    def _next_reference(self) -> Proposal | None:
         while self._references:
             reference = self._references.popleft()
-            if not self._proposer.knows(reference.policy.digest):
-                return replace(reference, origin="reference")
-        while wanted := self._proposer.wanted():
-            if not self._proxies.measure(wanted, on_progress=self._on_proxy):
+            if not self._lanes.main.proposer.knows(reference.policy.digest):
+                return reference
+        return None
+
+    def _next_proposal(self, lane: Lane) -> Proposal | None:
+        while wanted := lane.proposer.wanted():
+            if not lane.proxies.measure(wanted, on_progress=self._on_proxy):
                 return None
-        return self._proposer.ask()
+        return lane.proposer.ask()
+
+    def _on_build(self, values: Mapping[str, Any], failure: str) -> None:
+        self._notify(Building(values=values, failure=failure))
 
     def _on_proxy(self, done: int, total: int) -> None:
         """Tell how a profile goes; a handful of proxies is not worth a word."""
@@ -195,22 +228,22 @@ class _Search:
 
     def _reopen(self, trial: Trial) -> None:
         # Once more, so that the margin is learnt from the same trials as in a run that was not interrupted.
-        estimated = self._estimate(trial.candidate.policy)
+        estimated = self._estimate_of(trial.candidate)
         if self._must_look():
             return
         self._launch(self._ledger.reopen_trial(trial.number), estimated)
 
-    def _try(self, proposal: Proposal, origin: str) -> None:
+    def _try(self, lane: Lane, proposal: Proposal, origin: str) -> None:
         """Start a trial of a proposal, unless its file is known to become too large."""
-        estimated = self._estimate(proposal.policy)
+        estimated = self._estimate(lane, proposal.policy)
         if self._must_look():
             return
-        candidate = self._problem.candidate(proposal.policy)
+        candidate = lane.problem.candidate(proposal.policy)
         objection = self._gate.objection(estimated) if estimated else ""
         rung: Rung | None = Rung.FULL
-        if not objection and not self.account.is_free(candidate) and self._ladder.asks_proxies:
-            proxy = self._proxies.get(proposal.policy)
-            rung, objection = self._ladder.rung_of(proposal.policy, proxy, self._front.trials)
+        if not objection and not self.account.is_free(candidate) and lane.ladder.asks_proxies:
+            proxy = lane.proxies.get(proposal.policy)
+            rung, objection = lane.ladder.rung_of(proposal.policy, proxy, self._front.trials)
             if self._must_look():
                 return
         if rung is not None and not objection:
@@ -221,7 +254,7 @@ class _Search:
         trial = self._ledger.refuse(
             candidate=candidate, rung=Rung.FULL, origin=origin, parameters=proposal.choice, reason=objection
         )
-        self._proposer.tell(trial)
+        self._lanes.tell(trial)
         self._notify(TrialRefused(trial=trial))
         self._refusals_in_a_row += 1
         if self._refusals_in_a_row >= MOST_REFUSALS_IN_A_ROW:
@@ -232,31 +265,34 @@ class _Search:
         trial = self._ledger.open_trial(
             candidate=short.candidate, rung=Rung.FULL, origin=short.origin, parameters=short.parameters
         )
-        self._launch(trial, self._estimate(short.candidate.policy))
+        self._launch(trial, self._estimate_of(short.candidate))
 
     def _verdict(self, trial: Trial, measurement: Measurement) -> str:
         if trial.rung is not Rung.SHORT:
             return ""
-        return self._ladder.verdict(trial, measurement, self._front.trials)
+        return self._lanes.of(trial.candidate).ladder.verdict(trial, measurement, self._front.trials)
 
     def _launch(self, trial: Trial, estimated: Mapping[str, float] | None) -> None:
-        self._proposer.tell(trial)
+        self._lanes.tell(trial)
         self._notify(TrialStarted(trial=trial))
         self.flights.launch(trial, estimated or {})
 
-    def _estimate(self, policy: Policy) -> Mapping[str, float] | None:
+    def _estimate_of(self, candidate: Candidate) -> Mapping[str, float] | None:
+        """Return the sizes of a candidate before training, as :meth:`_estimate`; a base model has no others."""
+        return None if candidate.is_base_model else self._estimate(self._lanes.of(candidate), candidate.policy)
+
+    def _estimate(self, lane: Lane, policy: Policy) -> Mapping[str, float] | None:
         """Return the sizes of a policy before training; ``None`` where none are needed or none can be had."""
         if self._gate.is_open:
             return None
-        proxy = self._proxies.get(policy)
+        proxy = lane.proxies.get(policy)
         if proxy is None:
             return None  # the trial itself will tell why
         return {bound.objective: proxy.values[bound.objective] for bound in self._gate.bounds}
 
     def _on_end(self, trial: Trial) -> None:
-        self._proposer.tell(trial)
+        self._lanes.tell(trial)
         self._gate.learn(trial)
-        self._ladder.tell(trial)
         self._expect_leaves(trial)
         if trial.rung is Rung.SHORT and trial.state is TrialState.COMPLETE and not trial.reason:
             self._promoted.append(trial)

@@ -1,6 +1,8 @@
 """What a search tells whoever watches it; each is sent once the ledger has it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from paretune.search.front import Front
 from paretune.spaces.trial import Trial
@@ -17,6 +19,19 @@ class Profiling:
 
     done: int
     total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Building:
+    """A base model is built and trained for its hyperparameters.
+
+    Attributes:
+        values: Of all hyperparameters, those of the recipe among them.
+        failure: Why that failed; empty when it begins.
+    """
+
+    values: Mapping[str, Any]
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +80,7 @@ class Ticked:
     in_flight: int
 
 
-SearchEvent = Profiling | TrialStarted | TrialRefused | TrialEnded | Ticked
+SearchEvent = Building | Profiling | TrialStarted | TrialRefused | TrialEnded | Ticked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,18 +89,27 @@ class FunnelSampler:
 
     Args:
         problem: What is searched.
-        trials: So far, the baseline among them.
+        trials: So far, that of the uncompressed model among them.
         proxies: What has been measured untrained, by digest of the policy; a live view.
+        baseline: Values of the baseline, where the uncompressed model is another one.
     """
 
-    def __init__(self, problem: SearchProblem, trials: Sequence[Trial], proxies: Mapping[str, Proxy]) -> None:
+    def __init__(
+        self,
+        problem: SearchProblem,
+        trials: Sequence[Trial],
+        proxies: Mapping[str, Proxy],
+        *,
+        baseline: Mapping[str, float] | None = None,
+    ) -> None:
         self._problem = problem
         self._settings = funnel_settings(problem.sampler.arguments)
         self._proxies = proxies
         self._encoding = Encoding(problem.space)
-        self._baseline = next((values_of(trial) for trial in trials if trial.origin == "baseline"), {})
+        self._base = next((values_of(trial) for trial in trials if trial.candidate.policy.is_untouched), {})
+        self._baseline = self._base if baseline is None else baseline
         self._reference = _reference(problem, self._baseline)
-        self._predictor = Predictor(problem, self._encoding, self._baseline)
+        self._predictor = Predictor(problem, self._encoding, self._base)
         self._plan = ProfilePlan(self._encoding, seed=problem.seed)
         self._has_asked = False
         self._is_prepared = False
@@ -113,8 +122,8 @@ class FunnelSampler:
         self._trials: dict[int, Trial] = {}
         self._best: tuple[Trial, ...] = ()
         self._cost = TrainingCost(problem, self._encoding)
-        explored = replace(problem, sampler=SamplerSettings(name="tpe"))
-        self._explorer = PolicySampler(explored, [trial for trial in trials if trial.origin == "baseline"])
+        explored = replace(problem, sampler=SamplerSettings(name="tpe"), hyperspace=())
+        self._explorer = PolicySampler(explored, [], baseline=self._baseline)
         for trial in trials:
             self.tell(trial)
 
@@ -137,6 +146,10 @@ class FunnelSampler:
         if row is not None:
             self._tried[row] = trial
             self._cost.tell(row, trial)
+        self.tell_rival(trial)
+
+    def tell_rival(self, trial: Trial) -> None:
+        """Take note of a trial of another variant: it may be on the same front."""
         if trial.state is TrialState.COMPLETE:
             problem = self._problem
             front = find_front((*self._best, trial), problem.objectives, problem.constraints, self._baseline)
@@ -145,6 +158,11 @@ class FunnelSampler:
     def knows(self, digest: str) -> bool:
         """Return whether a trial has had the policy of this digest."""
         return self._explorer.knows(digest)
+
+    @property
+    def is_profiled(self) -> bool:
+        """Whether the policies of the profile have been asked for."""
+        return self._has_asked
 
     def wanted(self) -> tuple[Policy, ...]:
         """Return the policies of the profile first; once it is there, those on the shortlist, and then nothing."""
@@ -182,6 +200,26 @@ class FunnelSampler:
         proposal = self._explorer.ask()
         return None if proposal is None else replace(proposal, origin="tpe")
 
+    def promise(self) -> float:
+        """Return the score of the best that could be tried next; 0 where nothing is known of single decisions."""
+        self._read_proxies()
+        if self._profile is None:
+            return 0.0
+        seed = self._next_seed()
+        rows = self._pool() if seed is None else np.array([seed], dtype=np.int64)
+        scores = self._scores(rows)[1]
+        return float(scores.max()) if len(scores) else 0.0
+
+    def expected_volume(self) -> float:
+        """Return the hypervolume that the variant is expected to cover on its own; 0 before the profile is known."""
+        import moocore
+
+        self._read_proxies()
+        if not len(self._additive):
+            return 0.0
+        guess = self._predictor.predict(self._additive.options).mean
+        return float(moocore.hypervolume(guess, ref=self._reference))
+
     @property
     def _is_time_to_explore(self) -> bool:
         later = sum(trial.origin in ("learner", "tpe") for trial in self._trials.values())
@@ -215,7 +253,7 @@ class FunnelSampler:
     def _choose_seeds(self, profile: Profile) -> list[tuple[int, ...]]:
         front = self._additive
         # by what is known before any trial, so that a resumed run has the same seeds
-        predictor = Predictor(self._problem, self._encoding, self._baseline)
+        predictor = Predictor(self._problem, self._encoding, self._base)
         predictor.use_profile(profile)
         guess = predictor.predict(front.options)
         useful = np.flatnonzero((guess.mean < self._reference).all(axis=1))
@@ -244,16 +282,20 @@ class FunnelSampler:
 
     def _ranked(self, rows: IntArray, count: int) -> list[tuple[int, ...]]:
         """Return the rows with the greatest expected gain for their cost, best first; none that gain nothing."""
+        rows, scores = self._scores(rows)
+        order = np.argsort(-scores, kind="stable")[:count]
+        return [tuple(rows[index].tolist()) for index in order if scores[index] > 0]
+
+    def _scores(self, rows: IntArray) -> tuple[IntArray, FloatArray]:
+        """Return the most promising rows, and the expected gain of each for what it costs to train."""
         if not len(rows):
-            return []
+            return rows, np.zeros(0)
         guess = self._predictor.predict(rows)
         if len(rows) > _MOST_SCORED:
             promising = np.argsort(_badness(guess.mean - guess.deviation, self._front_costs()))[:_MOST_SCORED]
             rows, guess = rows[promising], Prediction(guess.mean[promising], guess.deviation[promising])
         gain = expected_improvement(guess, self._front_costs(), self._reference)
-        score = gain / self._cost.of(rows) ** self._settings.thrift
-        order = np.argsort(-score, kind="stable")[:count]
-        return [tuple(rows[index].tolist()) for index in order if gain[index] > 0]
+        return rows, gain / self._cost.of(rows) ** self._settings.thrift
 
     def _front_costs(self) -> FloatArray:
         """Return the front so far, and what the trials in flight are expected to measure."""

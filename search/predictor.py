@@ -93,7 +93,8 @@ class Predictor:
 
     def tell(self, trial: Trial) -> None:
         """Learn from a trial, if it is complete at the rung ``full``."""
-        if trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL and trial.origin != "baseline":
+        is_uncompressed = trial.origin == "baseline" or trial.candidate.is_base_model
+        if trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL and not is_uncompressed:
             row = self._encoding.row_of_trial(trial)
             if row is not None:
                 self._trained[trial.number] = (row, values_of(trial))

@@ -1,19 +1,21 @@
 """What a search is told: the problem, and which sampler looks for answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paretune.search.feasibility import objectives_by_name
 from paretune.search.stopping import StopRules
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.evaluator import ModelDescription
+from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Constraint, Objective
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Recipe, Rung
-from paretune.spaces.space import Space
+from paretune.spaces.space import Space, SpaceSettings, build_space
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Budget
+from paretune.spaces.variant import Variant, recipe_with, settings_without_strangers
 
 #: The name of Paretune's own sampler.
 FUNNEL = "funnel"
@@ -51,6 +53,9 @@ class SearchProblem:
             the front are refused untrained; with ``short``, doubtful ones are trained a little first.
         stop: What ends the search before its budget does.
         leaves: How many policies that need no further training are tried after each trained one.
+        hyperspace: What is searched beside policies: hyperparameters of the model, and of the recipe.
+        values: Of the hyperspace: this variant's.
+        space_settings: What the space was built from, to build that of other models.
     """
 
     description: ModelDescription
@@ -65,6 +70,9 @@ class SearchProblem:
     rungs: tuple[Rung, ...] = (Rung.FULL,)
     stop: StopRules = field(default_factory=StopRules)
     leaves: int = 0
+    hyperspace: tuple[Hyperparameter, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    space_settings: SpaceSettings = field(default_factory=SpaceSettings)
 
     def __post_init__(self) -> None:
         if not self.objectives:
@@ -82,6 +90,11 @@ class SearchProblem:
             raise ConfigurationError(f"The deadline of a trial must be above 0 seconds, got {self.trial_seconds!r}.")
         if Rung.FULL not in self.rungs:
             raise ConfigurationError("The rungs of a search must include full: only its trials make the front.")
+        if self.hyperspace and self.sampler.name != FUNNEL:
+            raise ConfigurationError(
+                f"`sampler` must be {FUNNEL} to search hyperparameters of the model or the recipe too, got "
+                f"'{self.sampler.name}'. Use it, or name a model that is trained already."
+            )
         if self.leaves < 0:
             raise ConfigurationError(f"`leaves` must be at least 0, got {self.leaves!r}.")
 
@@ -98,4 +111,26 @@ class SearchProblem:
 
     def candidate(self, policy: Policy) -> Candidate:
         """Return what a trial of ``policy`` evaluates."""
-        return Candidate(architecture=self.description.architecture, recipe=self.recipe, policy=policy, seed=self.seed)
+        return Candidate(
+            architecture=self.description.architecture,
+            recipe=self.recipe,
+            policy=policy,
+            seed=self.seed,
+            hyperparameters=self.values,
+        )
+
+    def of_variant(self, variant: Variant) -> "SearchProblem":
+        """Return the same problem about another variant.
+
+        Raises:
+            ConfigurationError: If nothing can be searched about its model.
+        """
+        layers = variant.description.layers
+        settings = settings_without_strangers(self.space_settings, [layer.name for layer in layers])
+        return replace(
+            self,
+            description=variant.description,
+            space=build_space(layers, settings),
+            recipe=recipe_with(self.recipe, variant.values),
+            values=variant.values,
+        )

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from paretune.spaces.errors import LimitReached, RunError
-from paretune.spaces.evaluator import Evaluator
+from paretune.spaces.evaluator import Evaluator, ModelDescription
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Limit, Rung
 from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.variant import Variant
 
 
 @dataclass
@@ -50,6 +52,16 @@ class ImmediateService:
     workers: int = 1
     submitted: list[tuple[Candidate, Rung, Limit]] = field(default_factory=list)
 
+    def submit_description(self, hyperparameters: Mapping[str, Any], limit: Limit) -> Future[ModelDescription]:
+        """Build a base model, and return a future that is done."""
+        future: Future[ModelDescription] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(self.evaluator.describe(hyperparameters))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
     def submit(self, candidate: Candidate, rung: Rung, limit: Limit) -> Future[Measurement]:
         """Evaluate, and return a future that is done."""
         self.submitted.append((candidate, rung, limit))
@@ -83,10 +95,17 @@ class MemoryLedger:
         disk_is_full: Whether :meth:`close_trial` of a trial with artifacts raises ``RunError``.
     """
 
-    def __init__(self, trials: Sequence[Trial] = (), seconds: float = 0.0, proxies: Sequence[Proxy] = ()) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial] = (),
+        seconds: float = 0.0,
+        proxies: Sequence[Proxy] = (),
+        variants: Sequence[Variant] = (),
+    ) -> None:
         self._trials = list(trials)
         self._seconds = seconds
         self._proxies: list[Proxy] = list(proxies)
+        self._variants = list(variants)
         self.disk_is_full = False
 
     def reopened(self) -> "MemoryLedger":
@@ -98,6 +117,7 @@ class MemoryLedger:
             ],
             self._seconds,
             self._proxies,
+            self._variants,
         )
 
     def trials(self) -> Sequence[Trial]:
@@ -143,6 +163,14 @@ class MemoryLedger:
     def keep_proxy(self, proxy: Proxy) -> None:
         """Keep a proxy."""
         self._proxies.append(proxy)
+
+    def variants(self) -> Sequence[Variant]:
+        """Return what was kept."""
+        return tuple(self._variants)
+
+    def keep_variant(self, variant: Variant) -> None:
+        """Keep a variant."""
+        self._variants.append(variant)
 
     def seconds_searched(self) -> float:
         """Return the seconds added so far."""

@@ -8,6 +8,7 @@ from paretune.search.settings import SearchProblem
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
 from paretune.spaces.trial import Trial, TrialState, stem_trained_by
+from paretune.spaces.variant import most_steps
 
 #: Seconds between two writes of the time searched: what a kill can lose.
 SECONDS_BETWEEN_WRITES = 5.0
@@ -82,6 +83,8 @@ class Account:
 
     def is_free(self, candidate: Candidate) -> bool:
         """Return whether a candidate needs no training after those that are on the books."""
+        if candidate.is_base_model:
+            return candidate.architecture in self._stems
         return not stages_of(candidate.policy) or candidate.stem_digest in self._stems
 
     @property
@@ -171,6 +174,4 @@ def _most_steps(problem: SearchProblem) -> int | None:
     samples = problem.description.samples.get("train")
     if not samples:
         return None
-    recipe = problem.recipe
-    steps = sum(stage.steps(samples) for stage in (recipe.prune, recipe.cluster, recipe.quantize))
-    return math.ceil(1.5 * steps) + 10
+    return math.ceil(1.5 * most_steps(problem.recipe, problem.hyperspace, samples)) + 10

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective
@@ -32,6 +33,8 @@ class ModelDescription:
             covers, how the data was read.
         machine: CPU, its features, threads: what latency depends on.
         samples: Number of samples by split, ``train`` included.
+        hyperparameters: Values that the model was built with; empty for one that the user gives as it is.
+        hyperspace: The hyperparameters that other models can be built with; empty where there are none.
     """
 
     architecture: str
@@ -41,17 +44,27 @@ class ModelDescription:
     notes: tuple[str, ...] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
     samples: Mapping[str, int] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    hyperspace: tuple[Hyperparameter, ...] = ()
 
 
 class Evaluator(Protocol):
-    """Evaluates candidates of one model, one at a time.
+    """Evaluates candidates of one model, or of the models of one hyperspace, one at a time.
 
     The same candidate, rung and number of threads give the same file, accuracy and size in any process, whatever ran
     before; seconds and latency are observations.
     """
 
-    def describe(self) -> ModelDescription:
-        """Return what is known about the model without training anything."""
+    def describe(self, hyperparameters: Mapping[str, Any] | None = None) -> ModelDescription:
+        """Return what is known about the model without compressing anything.
+
+        Args:
+            hyperparameters: Of the hyperspace; the model is built with them and trained, once. ``None`` stands for
+                the user's model, or the default of every hyperparameter.
+
+        Raises:
+            Infeasible: No model can be built and trained with these.
+        """
 
     def baseline(self) -> Measurement:
         """Convert and measure the uncompressed float32 model, like any trial."""
@@ -59,14 +72,25 @@ class Evaluator(Protocol):
     def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
         """Train, export and measure one candidate on the validation split.
 
+        One that leaves every layer as it was is the base model itself; if that was built for its hyperparameters, its
+        training is what the measurement says it cost.
+
         Raises:
             Infeasible: The policy cannot be built or trained; never worth a retry.
             MeasurementFailed: Built but not measured; worth one retry.
             LimitReached: ``limit`` was spent first.
         """
 
-    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
-        """Measure the contents of an exported ``.tflite`` on a split; latency is left out."""
+    def remeasure(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Mapping[str, float]:
+        """Measure the contents of an exported ``.tflite`` on a split; latency is left out.
+
+        Args:
+            model: The contents.
+            split: What it is measured on.
+            hyperparameters: Of the candidate that the file is of; as in :meth:`describe`.
+        """
 
 
 class EvaluationService(Protocol):
@@ -81,3 +105,6 @@ class EvaluationService(Protocol):
 
     def submit(self, candidate: Candidate, rung: Rung, limit: Limit) -> Future[Measurement]:
         """Start an evaluation as soon as a worker is free; a future can be cancelled while it runs."""
+
+    def submit_description(self, hyperparameters: Mapping[str, Any], limit: Limit) -> Future[ModelDescription]:
+        """Start building and training the base model of these hyperparameters; as :meth:`Evaluator.describe`."""

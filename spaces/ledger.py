@@ -6,6 +6,7 @@ from typing import Protocol
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.trial import Trial
+from paretune.spaces.variant import Variant
 
 
 class Ledger(Protocol):
@@ -49,6 +50,12 @@ class Ledger(Protocol):
 
     def keep_proxy(self, proxy: Proxy) -> None:
         """Add what a policy measures without training."""
+
+    def variants(self) -> Sequence[Variant]:
+        """Return the variants beside the baseline's own, in the order in which they were kept."""
+
+    def keep_variant(self, variant: Variant) -> None:
+        """Add a variant whose base model has been built."""
 
     def seconds_searched(self) -> float:
         """Return the wall seconds spent searching so far, over all resumptions."""

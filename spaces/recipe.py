@@ -196,12 +196,25 @@ class Candidate:
         recipe: How it is trained.
         policy: What is decided about every layer, resolved.
         seed: Seeds batch order and every random draw of the training.
+        hyperparameters: Values of what is searched beside the policy: those that the base model was built with, and
+            those that are in the recipe. They tell where the two above come from.
     """
 
     architecture: str
     recipe: Recipe
     policy: Policy
     seed: int = 0
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def base(self) -> tuple[str, Recipe]:
+        """The model and the recipe that its policy is decided for."""
+        return self.architecture, self.recipe
+
+    @property
+    def is_base_model(self) -> bool:
+        """Whether it is a model that was built for the search, as it is before anything is compressed."""
+        return bool(self.hyperparameters) and self.policy.is_untouched
 
     @property
     def digest(self) -> str:

@@ -69,12 +69,13 @@ def stem_trained_by(trial: Trial) -> str:
     """Return the digest of the stem that a trial needs trained; empty where it needs none, or is not complete.
 
     A budget of trials counts different stems that were trained in full: what shares one with an earlier trial is a
-    free leaf.
+    free leaf. A base model that was trained for the search is a stem of its own.
     """
-    is_full = trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL
-    if not is_full or not stages_of(trial.candidate.policy):
+    if trial.state is not TrialState.COMPLETE or trial.rung is not Rung.FULL:
         return ""
-    return trial.candidate.stem_digest
+    if stages_of(trial.candidate.policy):
+        return trial.candidate.stem_digest
+    return trial.candidate.architecture if trial.candidate.policy.is_untouched and trial.was_trained else ""
 
 
 def count_trained(trials: Iterable[Trial]) -> int:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from paretune.search.simulation import MemoryLedger
-from paretune.spaces.errors import LimitReached
+from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
+from paretune.spaces.hyperspace import Hyperparameter, default_values
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
@@ -81,7 +83,8 @@ class AnalyticEvaluator:
     unclean: Callable[[Policy], bool] = lambda policy: False
     failures: Mapping[str, Exception] = field(default_factory=dict)
 
-    def describe(self) -> ModelDescription:
+    def describe(self, hyperparameters: Mapping[str, Any] | None = None) -> ModelDescription:
+        assert not hyperparameters
         return ModelDescription(
             architecture=digest_of([spec.name for spec in self.layers]),
             layers=self.layers,
@@ -114,7 +117,9 @@ class AnalyticEvaluator:
             artifacts={} if rung is Rung.PROXY else {"model.tflite": _file_of(values)},
         )
 
-    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
+    def remeasure(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Mapping[str, float]:
         values: dict[str, float] = json.loads(model)
         lost = 0.0 if split is Split.VALIDATION else 0.005
         return {**values, "accuracy": values["accuracy"] - lost}
@@ -175,6 +180,73 @@ class AnalyticEvaluator:
         )
 
 
+@dataclass(frozen=True)
+class ScaledEvaluator(AnalyticEvaluator):
+    """A model of the same layers that is a little worse, or better, before it is compressed."""
+
+    shift: float = 0.0
+
+    def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
+        values = super()._values(policy, rung)
+        return {**values, "accuracy": values["accuracy"] + self.shift}
+
+
+class VariedEvaluator:
+    """Evaluates models of several widths and learning rates; the narrow are small and little worse.
+
+    Attributes:
+        built: Values that models were built for, in order; the baseline's, width 4, is there from the start.
+        unbuildable: Widths that cannot be built.
+    """
+
+    HYPERSPACE = (
+        Hyperparameter(name="width", choices=(1, 2, 4), default=4),
+        Hyperparameter(name="rate", choices=("high", "low"), default="high"),
+    )
+    BASE_STEPS = 30
+
+    def __init__(self, unbuildable: Sequence[int] = ()) -> None:
+        self.unbuildable = unbuildable
+        self.built: list[Mapping[str, Any]] = []
+
+    def describe(self, hyperparameters: Mapping[str, Any] | None = None) -> ModelDescription:
+        values = default_values(self.HYPERSPACE) if hyperparameters is None else dict(hyperparameters)
+        if hyperparameters is not None:
+            self.built.append(values)
+        if values["width"] in self.unbuildable:
+            raise Infeasible(f"width {values['width']} gives NaN")
+        description = self.model(values).describe()
+        return replace(
+            description,
+            architecture=digest_of([description.architecture, values]),
+            hyperparameters=values,
+            hyperspace=self.HYPERSPACE,
+        )
+
+    def baseline(self) -> Measurement:
+        return self.model(default_values(self.HYPERSPACE)).baseline()
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
+        values = {**default_values(self.HYPERSPACE), **candidate.hyperparameters}
+        measurement = self.model(values).evaluate(candidate, rung, limit)
+        return replace(measurement, training_steps=self.BASE_STEPS) if candidate.is_base_model else measurement
+
+    def remeasure(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Mapping[str, float]:
+        return AnalyticEvaluator().remeasure(model, split)
+
+    def model(self, values: Mapping[str, Any]) -> AnalyticEvaluator:
+        """Return the evaluator of one of the models; wide ones have a layer more."""
+        width = int(values["width"])
+        layers = tuple(
+            replace(spec, weights=spec.weights * width // 4, distinct=spec.distinct * width // 4)
+            for spec in layer_specs(3 if width < 4 else 4)
+        )
+        shift = {1: -0.03, 2: -0.005, 4: 0.0}[width] - (0.1 if values["rate"] == "low" else 0.0)
+        return ScaledEvaluator(layers=layers, shift=shift)
+
+
 class GradualEvaluator(AnalyticEvaluator):
     """Loses more of its metric the less it has been trained, so that untrained policies differ as trained ones do."""
 
@@ -232,6 +304,11 @@ class ThreadedService:
         future: Future[Measurement] = Future()
         self.futures.append(future)
         threading.Thread(target=self._work, args=(future, candidate, rung, limit), daemon=True).start()
+        return future
+
+    def submit_description(self, hyperparameters: Mapping[str, Any], limit: Limit) -> Future[ModelDescription]:
+        future: Future[ModelDescription] = Future()
+        future.set_result(self._evaluator.describe(hyperparameters))
         return future
 
     def _work(self, future: Future[Measurement], candidate: Candidate, rung: Rung, limit: Limit) -> None:

@@ -26,7 +26,7 @@ SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
     "qmc": lambda seed: optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
     "optuna default (TPE)": lambda seed: optuna.samplers.TPESampler(seed=seed),
-    "TPE, multivariate": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
+    "multivariate TPE": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
     "NSGA-II": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
     "NSGA-III": lambda seed: optuna.samplers.NSGAIIISampler(seed=seed),
     "GP": lambda seed: optuna.samplers.GPSampler(seed=seed),

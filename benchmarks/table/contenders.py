@@ -16,7 +16,7 @@ from paretune.spaces.trial import Budget
 #: What accuracy may be lost: the edge of the volume that the tables are scored by.
 MOST_DROP = 0.1
 #: The funnel is done long before.
-_MOST_FUNNEL_TRIALS = 150
+_MOST_FUNNEL_TRIALS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

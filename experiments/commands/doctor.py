@@ -15,7 +15,12 @@ def command(experiment: Path, trust_model: bool, format_: str) -> None:
     """Show which knobs apply to each layer of the model, and why not."""
     from paretune.experiments.config.experiment import read_experiment
     from paretune.experiments.diagnosis import diagnosis_document
-    from paretune.experiments.terminal.tables import layers_table, print_table, refusal_lines
+    from paretune.experiments.terminal.tables import (
+        hyperparameter_lines,
+        layers_table,
+        print_table,
+        refusal_lines,
+    )
     from paretune.experiments.workers.one_worker import one_worker
 
     say("loading the model and the data")
@@ -25,7 +30,11 @@ def command(experiment: Path, trust_model: bool, format_: str) -> None:
         print_json(diagnosis_document(description))
         return
     print_table(layers_table(description.layers))
-    for title, lines in (("Why not:", refusal_lines(description.layers)), ("Good to know:", description.notes)):
+    for title, lines in (
+        ("Why not:", refusal_lines(description.layers)),
+        ("Other models, searched too:", hyperparameter_lines(description.hyperspace)),
+        ("Good to know:", description.notes),
+    ):
         if lines:
             click.echo(f"\n{title}")
         for line in lines:

@@ -4,6 +4,7 @@ Every key but ``model`` and ``data`` can be left out::
 
     name: digits                      # default: the file's name; the run lives in runs/NAME
     model: my_model:build             # module:function beside this file or installed, .keras, .h5, SavedModel folder
+    base: {epochs: 10, batch_size: 64}   # if the function is a build(hp) or a keras_tuner.HyperModel: its training
     data: digits.npz                  # module:function, .npz file, folder of .npy files or images, or keras:mnist
     task: {kind: classification, metric: accuracy, direction: maximize, class_weights: balanced}   # or {0: 1, 1: 5}
     space:
@@ -16,6 +17,7 @@ Every key but ``model`` and ``data`` can be left out::
     objectives: [metric, size_bytes]  # or the metric by its own name; also latency_ratio, raw_bytes, entropy_bytes
     constraints: {accuracy: {drop: 0.02}, size_bytes: {max: 60kB}, latency_ratio: 1.5x}
     recipe: {prune: {epochs: 4, learning_rate: 0.001}, cluster: {epochs: 2}, quantize: {epochs: 2}}
+                                      # a list of values is searched too: {learning_rate: [0.001, 0.003]}
     stop_when: {accuracy: {drop: 0.01}, size_bytes: {max: 30kB}}   # a trial that keeps to all of these ends the search
     search:
       sampler: funnel                 # or one of Optuna's: {name: NSGAIISampler, arguments: {population_size: 20}}
@@ -79,6 +81,19 @@ class Tracking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaseTraining:
+    """How a model that is built for its hyperparameters is trained before it is compressed.
+
+    Attributes:
+        epochs: Passes over the training data.
+        batch_size: Samples per step.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """What one YAML file asks for; the model has not been looked at.
 
@@ -88,6 +103,7 @@ class Experiment:
         text: What it says.
         model: Reference to the model.
         data: Reference to the data.
+        base: How base models are trained; ``None`` where the file does not say.
         task: ``classification``, ``regression`` or ``None`` to tell it from the model.
         metric: Name or ``module:function`` of the task's metric; ``None`` for the default.
         direction: Which way a metric of the user's own is better.
@@ -96,6 +112,7 @@ class Experiment:
         objectives: Names; ``metric`` stands for the task's metric.
         constraints: Bounds on objectives, under the same names.
         recipe: How candidates are trained.
+        recipe_choices: What is searched about that: values by stage and setting.
         stop_when: Bounds; a trial on the front that keeps to all of them ends the search. None ends none.
         sampler: ``funnel``, or the name of one of Optuna's or Keras Tuner's.
         sampler_arguments: What that one is called with.
@@ -117,6 +134,7 @@ class Experiment:
     text: str = field(repr=False)
     model: str
     data: str
+    base: BaseTraining | None = None
     task: str | None = None
     metric: str | None = None
     direction: str | None = None
@@ -125,6 +143,7 @@ class Experiment:
     objectives: tuple[str, ...] = (METRIC, "size_bytes")
     constraints: tuple[Constraint, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
+    recipe_choices: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     stop_when: tuple[Constraint, ...] = ()
     sampler: str = "funnel"
     sampler_arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -165,6 +184,7 @@ class Experiment:
         run_folder: Path | None = None,
     ) -> EvaluatorSettings:
         """Return what a worker must be told; in a run's folder it keeps trained stages and meets other workers."""
+        base = self.base or BaseTraining()
         return EvaluatorSettings(
             model=self.model,
             data=self.data,
@@ -173,6 +193,8 @@ class Experiment:
             metric=self.metric,
             direction=self.direction,
             class_weights=self.class_weights,
+            base_epochs=base.epochs,
+            base_batch_size=base.batch_size,
             seed=self.seed,
             threads=threads,
             trust_model=trust_model,
@@ -264,12 +286,14 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
     for index, name in enumerate(section.objectives):
         if name in section.objectives[:index]:
             problems.add(("objectives", index), f"Objective '{name}' is named twice.")
+    recipe, recipe_choices = whole_recipe(section.recipe, problems)
     return Experiment(
         name=_name(section.name or document.file.stem, problems),
         file=document.file.absolute(),
         text=document.text,
         model=section.model,
         data=section.data,
+        base=None if section.base is None else BaseTraining(**section.base.model_dump()),
         task=section.task.kind,
         metric=section.task.metric,
         direction=section.task.direction,
@@ -278,7 +302,8 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
         objectives=tuple(section.objectives),
         constraints=all_constraints(section.constraints, "constraints", problems),
         stop_when=all_constraints(section.stop_when, "stop_when", problems),
-        recipe=whole_recipe(section.recipe, problems),
+        recipe=recipe,
+        recipe_choices=recipe_choices,
         sampler=search.sampler.name,
         sampler_arguments=search.sampler.arguments,
         rungs=_rungs(search.rungs, problems),

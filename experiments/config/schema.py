@@ -52,6 +52,13 @@ class SpaceSection(KnobsSection):
     pinned: dict[str, KnobsSection] = {}
 
 
+class BaseSection(Section):
+    """How base models are trained, where `model` builds them for their hyperparameters."""
+
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+
+
 class SamplerSection(Section):
     """Who proposes: Paretune's own funnel, or a sampler of Optuna's or Keras Tuner's."""
 
@@ -106,6 +113,7 @@ class ExperimentSection(Section):
     name: str | None = Field(default=None, min_length=1)
     model: str = Field(min_length=1)
     data: str = Field(min_length=1)
+    base: BaseSection | None = None
     task: TaskSection = TaskSection()
     space: SpaceSection = SpaceSection()
     objectives: list[str] = Field(default=["metric", "size_bytes"], min_length=1)

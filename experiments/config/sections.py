@@ -119,9 +119,16 @@ def all_constraints(document: Mapping[str, Any], section: str, problems: Problem
     return tuple(constraints)
 
 
-def whole_recipe(document: Mapping[str, Any], problems: Problems) -> Recipe:
-    """Read the stages one by one, so that every problem is told with its own line."""
+def whole_recipe(
+    document: Mapping[str, Any], problems: Problems
+) -> tuple[Recipe, Mapping[str, Mapping[str, tuple[Any, ...]]]]:
+    """Read the stages one by one, so that every problem is told with its own line.
+
+    Returns:
+        The recipe, and what is searched about it: a setting with a list has its first value in the recipe.
+    """
     stages: dict[str, Any] = {}
+    searched: dict[str, dict[str, tuple[Any, ...]]] = {}
     for stage, settings in document.items():
         if settings is None:
             continue
@@ -129,14 +136,29 @@ def whole_recipe(document: Mapping[str, Any], problems: Problems) -> Recipe:
             problems.add(("recipe", stage), f"Stage '{stage}' needs a mapping of settings, got {settings!r}.")
             continue
         with problems.at("recipe", stage):
-            for name in ("begin", "end"):  # compared before their kind is checked
-                if isinstance(settings.get(name, 0.0), bool | str | list | dict | None):
-                    raise ConfigurationError(f"`{name}` of stage '{stage}' must be a number, got {settings[name]!r}.")
-            # 4 and 4.0 are one number, and must give one candidate
-            settings = {
-                name: float(value) if name in _FRACTIONS and type(value) is int else value
-                for name, value in settings.items()
-            }
-            read_recipe({stage: settings})
-            stages[stage] = settings
-    return read_recipe(stages)
+            listed = {name: value for name, value in settings.items() if isinstance(value, list)}
+            for name, values in listed.items():
+                if not values or not all(isinstance(value, int | float | str) for value in values):
+                    raise ConfigurationError(
+                        f"`{name}` of stage '{stage}' must be a value, or a list of numbers or words to search; "
+                        f"got {values!r}."
+                    )
+            stages[stage] = _stage(stage, {**settings, **{name: values[0] for name, values in listed.items()}})
+            for name, values in listed.items():
+                choices = tuple(dict.fromkeys(_stage(stage, {**stages[stage], name: each})[name] for each in values))
+                if len(choices) > 1:
+                    searched.setdefault(stage, {})[name] = choices
+    return read_recipe(stages), searched
+
+
+def _stage(stage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a stage, checked."""
+    for name in ("begin", "end"):  # compared before their kind is checked
+        if isinstance(settings.get(name, 0.0), bool | str | list | dict | None):
+            raise ConfigurationError(f"`{name}` of stage '{stage}' must be a number, got {settings[name]!r}.")
+    # 4 and 4.0 are one number, and must give one candidate
+    read = {
+        name: float(value) if name in _FRACTIONS and type(value) is int else value for name, value in settings.items()
+    }
+    read_recipe({stage: read})
+    return read

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.experiments.config.policy_file import write_policy
@@ -31,7 +31,7 @@ def keep_asked_policy(run: Run, policy: Policy, *, say: Callable[[str], None]) -
     try:
         with disk_errors(folder):
             folder.mkdir(exist_ok=True)
-        write_policy(file, policy, architecture=run.facts.description.architecture)
+        write_policy(file, replace(run.trial(0).candidate, policy=policy))
     except RunError as error:
         say(str(error))  # the rest of the answer stands, also of a run that may only be read
         return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.experiments.terminal.wording import bytes_text, policy_summary, value_text
+from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, policy_summary, value_text
 from paretune.search.front import values_of
 from paretune.spaces.objective import Objective
 from paretune.spaces.trial import Trial
@@ -36,10 +36,12 @@ class CardContent:
 def card_text(content: CardContent) -> str:
     """Return the card."""
     summary = policy_summary(content.trial)
+    values = hyperparameters_text(content.trial.candidate.hyperparameters)
     sections = [
         f"# {content.title}, compressed",
         f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
-        f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}.",
+        f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
+        + (f" Its hyperparameters were searched too: {values}." if values else ""),
         "## Figures",
         _figures(content),
         "## Policy and fidelity",

@@ -24,7 +24,7 @@ CARD = "card.md"
 MEASUREMENT = "measurement.json"
 
 #: Measures the contents of a file on a split: :meth:`paretune.spaces.evaluator.Evaluator.remeasure`.
-Remeasure = Callable[[bytes, Split], Mapping[str, float]]
+Remeasure = Callable[[bytes, Split, Mapping[str, Any]], Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def export_trial(content: ExportContent, remeasure: Remeasure, to: Path) -> Tria
             reproduce=content.reproduce,
         )
         papers = {
-            POLICY: policy_text(candidate.policy, architecture=candidate.architecture),
+            POLICY: policy_text(candidate),
             CARD: card_text(card),
             MEASUREMENT: json.dumps(document, indent=2, allow_nan=False) + "\n",
         }
@@ -126,6 +126,7 @@ def measurement_document(content: ExportContent, written: bytes) -> dict[str, An
         "fidelity": measurement.fidelity.to_document(),
         "policy_digest": trial.candidate.policy.digest,
         "candidate_digest": trial.candidate.digest,
+        "hyperparameters": dict(trial.candidate.hyperparameters),
         "seed": trial.candidate.seed,
         "training_steps": measurement.training_steps,
         "seconds": dict(measurement.seconds),
@@ -139,8 +140,9 @@ def _verified(content: ExportContent, written: bytes, remeasure: Remeasure) -> T
     if written != content.model:
         raise ExportMismatch(f"{MODEL} must read back as it was written; it differs. Check the disk.")
     trial = content.trial
-    _compare(content, values_of(trial), remeasure(written, Split.VALIDATION), Split.VALIDATION)
-    on_test = remeasure(written, Split.TEST)
+    values = trial.candidate.hyperparameters
+    _compare(content, values_of(trial), remeasure(written, Split.VALIDATION, values), Split.VALIDATION)
+    on_test = remeasure(written, Split.TEST, values)
     if trial.test_values:
         _compare(content, trial.test_values, on_test, Split.TEST)
     return replace(trial, test_values=dict(on_test))

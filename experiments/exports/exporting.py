@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.experiments.config.experiment import Experiment
-from paretune.experiments.config.policy_file import read_policy
+from paretune.experiments.config.policy_file import read_policy_file
 from paretune.experiments.exports.export import ExportContent, export_trial
 from paretune.experiments.runs.fingerprint import require_same
 from paretune.experiments.runs.run import MODEL_FILE, Run
@@ -17,13 +17,12 @@ from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.one_worker import one_worker
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
 from paretune.search.front import PICKS, pick, values_of
-from paretune.search.settings import SearchProblem
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.recipe import Candidate, Limit, Rung
 from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.variant import Variant, values_of_model
 
 Say = Callable[[str], None]
 
@@ -112,23 +111,30 @@ def apply_policy(
         TrialError: If it cannot be built, trained or measured.
         ExportMismatch: If the written file does not measure as the trained one did.
     """
+    document = read_policy_file(file)
     say("loading the model and the data")
     with one_worker(experiment, trust_model=trust_model, build=build) as pool:
         description = pool.describe()
         problem = search_problem(experiment, description)
-        policy = read_policy(file, problem.space)
+        untouched = problem.candidate(untouched_policy(problem.space))
+        values = document.values(problem.hyperspace)
+        if values != problem.values:
+            say("building and training the base model")
+            limit = Limit(seconds=problem.trial_seconds)
+            description = pool.submit_description(values_of_model(values), limit).result()
+            problem = problem.of_variant(Variant(values=values, description=description))
+        policy = document.policy(problem.space)
         say("measuring the baseline")
         baseline = pool.baseline()
         say("training under the policy")
         limit = Limit(seconds=problem.trial_seconds)
         measurement = pool.submit(problem.candidate(policy), Rung.FULL, limit).result()
-        untouched = _complete(problem, untouched_policy(problem.space), baseline)
         content = ExportContent(
             title=experiment.name,
             origin=f"the policy of {file}",
             model=measurement.artifacts[MODEL_FILE],
-            trial=_complete(problem, policy, measurement),
-            baseline=_with_test(untouched, lambda: baseline.artifacts[MODEL_FILE], pool),
+            trial=_complete(problem.candidate(policy), measurement),
+            baseline=_with_test(_complete(untouched, baseline), lambda: baseline.artifacts[MODEL_FILE], pool),
             description=description,
             metric=_metric(description),
             versions=_versions(experiment),
@@ -138,13 +144,14 @@ def apply_policy(
 
 
 def _with_test(trial: Trial, model: Callable[[], bytes], pool: WorkerPool) -> Trial:
-    return trial if trial.test_values else replace(trial, test_values=pool.remeasure(model(), Split.TEST))
+    values = trial.candidate.hyperparameters
+    return trial if trial.test_values else replace(trial, test_values=pool.remeasure(model(), Split.TEST, values))
 
 
-def _complete(problem: SearchProblem, policy: Policy, measurement: Measurement) -> Trial:
+def _complete(candidate: Candidate, measurement: Measurement) -> Trial:
     return Trial(
         number=0,
-        candidate=problem.candidate(policy),
+        candidate=candidate,
         rung=Rung.FULL,
         state=TrialState.COMPLETE,
         origin="apply",

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from paretune.spaces.evaluator import ModelDescription
+from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.objective import Bound, Constraint, Direction, Objective
 from paretune.spaces.policy import Quantization
@@ -68,6 +69,11 @@ def description_document(description: ModelDescription) -> dict[str, Any]:
         "notes": list(description.notes),
         "machine": dict(description.machine),
         "samples": dict(description.samples),
+        "hyperparameters": dict(description.hyperparameters),
+        "hyperspace": [
+            {**asdict(replace(each, conditions={})), "conditions": dict(each.conditions)}
+            for each in description.hyperspace
+        ],
     }
 
 
@@ -81,6 +87,8 @@ def read_description(document: Mapping[str, Any]) -> ModelDescription:
         notes=tuple(document["notes"]),
         machine=document["machine"],
         samples=document["samples"],
+        hyperparameters=document["hyperparameters"],
+        hyperspace=tuple(_hyperparameter(row) for row in document["hyperspace"]),
     )
 
 
@@ -90,6 +98,11 @@ def _layer(row: Mapping[str, Any]) -> LayerSpec:
         "quantizations": tuple(Quantization(mode) for mode in row["quantizations"]),
     }
     return LayerSpec(**{**row, **lists})
+
+
+def _hyperparameter(row: Mapping[str, Any]) -> Hyperparameter:
+    conditions = {name: tuple(values) for name, values in row["conditions"].items()}
+    return Hyperparameter(**{**row, "choices": tuple(row["choices"]), "conditions": conditions})
 
 
 def _objectives(rows: Sequence[Mapping[str, Any]]) -> tuple[Objective, ...]:

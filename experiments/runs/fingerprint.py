@@ -8,6 +8,7 @@ from pathlib import Path
 from paretune.experiments.config.experiment import Experiment
 from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import ModelDescription
+from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Constraint, Objective
 from paretune.spaces.policy import digest_of
 from paretune.spaces.recipe import Recipe
@@ -23,6 +24,7 @@ def run_fingerprint(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     recipe: Recipe,
+    hyperspace: Sequence[Hyperparameter],
     seed: int,
     threads: int,
 ) -> dict[str, str]:
@@ -39,6 +41,8 @@ def run_fingerprint(
     for stage, settings in recipe.to_document().items():
         for name, value in settings.items():
             parts[f"recipe.{stage}.{name}"] = str(value)
+    for each in hyperspace:
+        parts[f"hyperparameter {each.name}"] = ", ".join(_choice(value) for value in each.choices)
     for parameter in space.parameters:
         parts[f"space {parameter.name}"] = ", ".join(_choice(value) for value in parameter.choices)
         if len(parameter.layers) > 1:
@@ -84,7 +88,8 @@ def digest_without_loading(experiment: Experiment, versions: Mapping[str, str]) 
         "space": repr(experiment.space),
         "objectives": list(experiment.objectives),
         "constraints": [str(constraint) for constraint in experiment.constraints],
-        "recipe": experiment.recipe.to_document(),
+        "recipe": [experiment.recipe.to_document(), str(experiment.recipe_choices)],
+        "base": str(experiment.base),
         "task": [experiment.task, experiment.metric, experiment.direction, str(experiment.class_weights)],
         "numbers": [experiment.seed, experiment.threads],
         "references": [experiment.model, experiment.data],

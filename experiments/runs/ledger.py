@@ -21,11 +21,14 @@ from paretune.experiments.runs.ledger_rows import (
     RUN,
     SCHEMA_VERSION,
     TRIALS,
+    VARIANTS,
     columns_of_ending,
     proxy_of_row,
     row_of_proposal,
     row_of_proxy,
+    row_of_variant,
     trial_of,
+    variant_of_row,
 )
 from paretune.experiments.runs.sqlite_engine import reading_engine, writing_engine
 from paretune.spaces.errors import RunError
@@ -33,6 +36,7 @@ from paretune.spaces.evaluator import Split
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.variant import Variant
 
 _SECONDS_SEARCHED = "seconds_searched"
 
@@ -205,6 +209,17 @@ class SqlLedger:
         with self._transaction() as connection:
             connection.execute(insert(PROXIES).values(**row_of_proxy(proxy)))
 
+    def variants(self) -> Sequence[Variant]:
+        """Return the variants beside the baseline's own, in the order in which they were kept."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(VARIANTS).order_by(VARIANTS.c.id)).mappings()
+            return tuple(variant_of_row(row) for row in rows)
+
+    def keep_variant(self, variant: Variant) -> None:
+        """Add a variant whose base model has been built."""
+        with self._transaction() as connection:
+            connection.execute(insert(VARIANTS).values(**row_of_variant(variant)))
+
     def seconds_searched(self) -> float:
         """Return the wall seconds spent searching so far, over all resumptions."""
         return float(self.fact(_SECONDS_SEARCHED) or 0.0)
@@ -248,7 +263,7 @@ class SqlLedger:
         folder = trial_folder(self._path.parent, trial.number)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        policy = policy_text(trial.candidate.policy, architecture=trial.candidate.architecture)
+        policy = policy_text(trial.candidate)
         fidelity = json.dumps(measurement.fidelity.to_document(), indent=1)
         papers = {"policy.yaml": policy.encode(), "fidelity.json": fidelity.encode()}
         for name, contents in {**measurement.artifacts, **papers}.items():

@@ -17,15 +17,17 @@ from sqlalchemy import (
     Table,
 )
 
+from paretune.experiments.runs.facts import description_document, read_description
 from paretune.spaces.evaluator import Split
 from paretune.spaces.measurement import Measurement, read_fidelity
 from paretune.spaces.policy import LayerPolicy, Policy, read_knob
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung, read_recipe
 from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.variant import Variant
 
 #: Raised whenever a table changes its meaning.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 METADATA = MetaData()
 
@@ -46,6 +48,7 @@ TRIALS = Table(
     Column("rung", String, nullable=False),
     Column("origin", String, nullable=False),
     Column("architecture", String, nullable=False),
+    Column("hyperparameters", JSON, nullable=False),
     Column("policy", JSON, nullable=False),
     Column("policy_digest", String, nullable=False, index=True),
     Column("recipe", JSON, nullable=False),
@@ -84,6 +87,26 @@ PROXIES = Table(
     Column("layer_bytes", JSON, nullable=False),
     Column("seconds", Float, nullable=False),
 )
+
+
+#: Base models and recipes that the search opened beside the baseline's own.
+VARIANTS = Table(
+    "variants",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("hyperparameters", JSON, nullable=False),
+    Column("description", JSON, nullable=False),
+)
+
+
+def row_of_variant(variant: Variant) -> dict[str, Any]:
+    """Return the row of a variant."""
+    return {"hyperparameters": dict(variant.values), "description": description_document(variant.description)}
+
+
+def variant_of_row(row: RowMapping) -> Variant:
+    """Return the variant of a row."""
+    return Variant(values=row["hyperparameters"], description=read_description(row["description"]))
 
 
 def row_of_proxy(proxy: Proxy) -> dict[str, Any]:
@@ -126,6 +149,7 @@ def row_of_proposal(
         "rung": str(rung),
         "origin": origin,
         "architecture": candidate.architecture,
+        "hyperparameters": dict(candidate.hyperparameters),
         "policy": candidate.policy.to_document()["layers"],
         "policy_digest": candidate.policy.digest,
         "recipe": candidate.recipe.to_document(),
@@ -176,6 +200,7 @@ def trial_of(row: RowMapping, measured: Sequence[RowMapping]) -> Trial:
             recipe=read_recipe(row["recipe"]),
             policy=_policy(row["policy"]),
             seed=row["seed"],
+            hyperparameters=row["hyperparameters"],
         ),
         rung=Rung(row["rung"]),
         state=TrialState(row["state"]),

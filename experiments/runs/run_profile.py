@@ -30,6 +30,11 @@ class RunProfile:
     proxies: Mapping[str, Proxy]
 
 
+def trials_of_main_variant(trials: Sequence[Trial]) -> Sequence[Trial]:
+    """Return the trials of the baseline's model and recipe."""
+    return [trial for trial in trials if trial.candidate.base == trials[0].candidate.base]
+
+
 def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | None:
     """Return the profile of a run; ``None`` if it has made none, or not all of it yet.
 
@@ -38,7 +43,7 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
         trials: As :meth:`Run.trials` returned them; read anew where they are left out.
     """
     count, _ = run.ledger.proxies_so_far()
-    trials = run.trials() if trials is None else trials
+    trials = trials_of_main_variant(run.trials() if trials is None else trials)
     if not count or not trials:
         return None
     space = build_space(run.facts.description.layers, run.experiment.space)

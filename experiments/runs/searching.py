@@ -28,12 +28,14 @@ from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.stopping import StopRules
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
 from paretune.spaces.evaluator import ModelDescription, Split
+from paretune.spaces.hyperspace import default_values
 from paretune.spaces.objective import Constraint, Objective
 from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import Rung
 from paretune.spaces.space import Space, build_space
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.variant import recipe_hyperparameters
 
 if TYPE_CHECKING:
     from paretune.search.events import SearchEvent, SearchOutcome
@@ -163,7 +165,8 @@ def measure_on_test(run: Run, pool: WorkerPool) -> None:
     trials = run.trials()
     for trial in (*trials[:1], *run.front(trials).trials):
         if not trial.test_values:
-            run.ledger.record_test(trial.number, pool.remeasure(run.model_of(trial), Split.TEST))
+            values = pool.remeasure(run.model_of(trial), Split.TEST, trial.candidate.hyperparameters)
+            run.ledger.record_test(trial.number, values)
 
 
 def search_problem(experiment: Experiment, description: ModelDescription) -> SearchProblem:
@@ -173,6 +176,15 @@ def search_problem(experiment: Experiment, description: ModelDescription) -> Sea
         ConfigurationError: If the space does not fit the model, or an objective is not measured.
     """
     with _named(experiment):
+        if experiment.base is not None and not description.hyperspace:
+            raise ConfigurationError(
+                f"`base` says how models are trained that `model` builds for their hyperparameters, but "
+                f"'{experiment.model}' gives one that is trained already. Leave it out."
+            )
+        hyperspace = (
+            *description.hyperspace,
+            *recipe_hyperparameters(experiment.recipe, experiment.recipe_choices),
+        )
         return SearchProblem(
             description=description,
             space=build_space(description.layers, experiment.space),
@@ -180,6 +192,9 @@ def search_problem(experiment: Experiment, description: ModelDescription) -> Sea
             constraints=_named_constraints(experiment.constraints, description),
             budget=experiment.budget,
             recipe=experiment.recipe,
+            hyperspace=hyperspace,
+            values=default_values(hyperspace),
+            space_settings=experiment.space,
             seed=experiment.seed,
             sampler=SamplerSettings(name=experiment.sampler, arguments=experiment.sampler_arguments),
             trial_seconds=experiment.trial_minutes * 60,
@@ -236,6 +251,7 @@ def _facts(problem: SearchProblem, description: ModelDescription, threads: int, 
         objectives=problem.objectives,
         constraints=problem.constraints,
         recipe=problem.recipe,
+        hyperspace=problem.hyperspace,
         seed=problem.seed,
         threads=threads,
     )

@@ -3,12 +3,14 @@
 from typing import Any
 
 from paretune.search.front import Front, values_of
+from paretune.spaces.trial import Trial
 
 
 def front_document(front: Front) -> dict[str, Any]:
     """Return ``{"baseline": {"values": ...}, "front": [{"trial", "knee", "values", "test_values"}, ...]}``.
 
-    Points stand smallest file first. The baseline has ``test_values`` once its test split has been measured.
+    Points stand smallest file first. The baseline has ``test_values`` once its test split has been measured, and a
+    point its ``hyperparameters`` where those were searched.
     """
     baseline: dict[str, Any] = {"values": dict(values_of(front.baseline)) if front.baseline is not None else {}}
     if front.baseline is not None and front.baseline.test_values:
@@ -21,7 +23,13 @@ def front_document(front: Front) -> dict[str, Any]:
                 "knee": point.knee,
                 "values": dict(values_of(point.trial)),
                 "test_values": dict(point.trial.test_values),
+                **_hyperparameters(point.trial),
             }
             for point in front.points
         ],
     }
+
+
+def _hyperparameters(trial: Trial) -> dict[str, Any]:
+    values = trial.candidate.hyperparameters
+    return {"hyperparameters": dict(values)} if values else {}

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from paretune.experiments.terminal.wording import seconds_text, values_text
-from paretune.search.events import Profiling, SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
+from paretune.experiments.terminal.wording import hyperparameters_text, seconds_text, values_text
+from paretune.search.events import Building, Profiling, SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.search.front import Front, values_of
 from paretune.spaces.objective import Objective
 from paretune.spaces.recipe import Rung
@@ -67,6 +67,9 @@ class SearchProgress:
         if isinstance(event, Ticked):
             self._first_tick = self._first_tick or event
             self._last_tick = event
+        elif isinstance(event, Building):
+            failed = f" failed: {event.failure}" if event.failure else ""
+            self.say(f"variant  {hyperparameters_text(event.values)}{failed}")
         elif isinstance(event, Profiling):
             self._follow_profile(event)
         elif isinstance(event, TrialStarted):
@@ -109,6 +112,7 @@ class SearchProgress:
         A short one says so, and why it was stopped if it was.
         """
         name = "baseline" if trial.origin == "baseline" else f"trial {trial.number}"
+        name += "  uncompressed" if trial.origin == "base" else ""
         took = f"  ({seconds_text(trial.ended - trial.started)})" if trial.started and trial.ended else ""
         measurement = trial.measurement
         if trial.state is not TrialState.COMPLETE or measurement is None:

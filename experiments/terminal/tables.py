@@ -8,8 +8,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from paretune.experiments.terminal.wording import policy_summary, short_name, value_text
+from paretune.experiments.terminal.wording import hyperparameters_text, policy_summary, short_name, value_text
 from paretune.search.front import Front, values_of
+from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import Quantization
 from paretune.spaces.trial import Trial
@@ -44,14 +45,23 @@ def front_table(front: Front, metric: str) -> Table:
     for name in ("size", "smaller", "latency", *(short_name(name) for name in others), "zeros", "clusters"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("formats", ratio=1)
+    has_variants = any(point.trial.candidate.hyperparameters for point in front.points)
+    if has_variants:
+        table.add_column("hyperparameters", ratio=1)
     for point in front.points:
         mark = f"* {point.trial.number}" if point.knee else str(point.trial.number)
         cells = _front_cells(front, point.trial, metric, others)
-        table.add_row(mark, *cells, *_policy_cells(point.trial), style="bold" if point.knee else None)
+        cells += _policy_cells(point.trial)
+        if has_variants:
+            cells.append(hyperparameters_text(point.trial.candidate.hyperparameters))
+        table.add_row(mark, *cells, style="bold" if point.knee else None)
     if front.baseline is not None:
         if front.points:
             table.add_section()
-        table.add_row("base", *_front_cells(front, front.baseline, metric, others), "-", "-", "float32", style="dim")
+        cells = [*_front_cells(front, front.baseline, metric, others), "-", "-", "float32"]
+        if has_variants:
+            cells.append(hyperparameters_text(front.baseline.candidate.hyperparameters))
+        table.add_row("base", *cells, style="dim")
     return table
 
 
@@ -87,6 +97,17 @@ def metric_cell(metric: str, trial: Trial) -> str:
 
 def _value_cell(name: str, value: float | None) -> str:
     return "-" if value is None else value_text(name, value)
+
+
+def hyperparameter_lines(hyperspace: Iterable[Hyperparameter]) -> list[str]:
+    """Return what other models can be built with, one line for each hyperparameter."""
+    lines = []
+    for each in hyperspace:
+        conditions = (f"{name} is {' or '.join(map(str, values))}" for name, values in each.conditions.items())
+        only = f", if {' and '.join(conditions)}" if each.conditions else ""
+        choices = ", ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in each.choices)
+        lines.append(f"{each.name}: {choices}; the baseline has {each.default}{only}")
+    return lines
 
 
 def layers_table(layers: Iterable[LayerSpec]) -> Table:

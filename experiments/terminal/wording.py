@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from paretune.spaces.hyperspace import OFF
 from paretune.spaces.trial import Budget, Trial
 
 _SHORT_NAMES = {
@@ -58,6 +60,15 @@ def count_text(count: int) -> str:
     # an int can be beyond what a float holds, so the exponent is read from its digits
     digits = str(count)
     return f"{digits[0]}.{digits[1]}e{len(digits) - 1}"
+
+
+def hyperparameters_text(values: Mapping[str, Any]) -> str:
+    """Return hyperparameters in one line, such as ``width 8, learning_rate 0.003``; inactive ones are left out."""
+    return ", ".join(f"{name} {_plain(value)}" for name, value in values.items() if value != OFF)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def budget_text(budget: Budget) -> str:

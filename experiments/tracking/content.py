@@ -134,7 +134,7 @@ def trial_content(trial: Trial) -> TrialContent:
     measurement = trial.measurement
     metrics: dict[str, float] = {}
     candidate = trial.candidate
-    files = {"policy.yaml": policy_text(candidate.policy, architecture=candidate.architecture)}
+    files = {"policy.yaml": policy_text(candidate)}
     state = "stopped" if trial.was_stopped else str(trial.state)
     tags = {"trial": str(trial.number), "rung": str(trial.rung), "state": state, "sampler": trial.origin}
     if trial.reason:
@@ -153,12 +153,15 @@ def trial_content(trial: Trial) -> TrialContent:
         for layer, decided in candidate.policy.items()
         for knob, value in decided.to_document().items()
     }
+    hyperparameters = {f"hyperparameter.{name}": str(value) for name, value in candidate.hyperparameters.items()}
     return TrialContent(
         number=trial.number,
         status=_STATUS[trial.state],
         started_ms=milliseconds(trial.started or trial.ended),
         ended_ms=milliseconds(trial.ended),
-        parameters=with_safe_names({**knobs, "seed": str(candidate.seed)}, longest=_LONGEST_PARAMETER),
+        parameters=with_safe_names(
+            {**hyperparameters, **knobs, "seed": str(candidate.seed)}, longest=_LONGEST_PARAMETER
+        ),
         metrics=with_safe_names(metrics),
         tags={name: value[:_LONGEST_TAG] for name, value in tags.items()},
         files=files,

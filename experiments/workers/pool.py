@@ -111,23 +111,32 @@ class WorkerPool:
 
     def submit(self, candidate: Candidate, rung: Rung, limit: Limit) -> Future[Measurement]:
         """Start an evaluation as soon as a worker is free; a future can be cancelled while it runs."""
-        patience = self._patience_seconds if limit.seconds is None else limit.seconds + self._grace_seconds
-        return self._submit("evaluate", (candidate, rung, limit), patience)
+        return self._submit("evaluate", (candidate, rung, limit), self._patience_of(limit))
 
     def describe(self) -> ModelDescription:
         """Return what a worker knows about the model."""
         description: ModelDescription = self._submit("describe", (), self._patience_seconds).result()
         return description
 
+    def submit_description(self, hyperparameters: Mapping[str, Any], limit: Limit) -> Future[ModelDescription]:
+        """Start building and training the base model of these hyperparameters; a future can be cancelled."""
+        return self._submit("describe", (hyperparameters,), self._patience_of(limit))
+
     def baseline(self) -> Measurement:
         """Convert and measure the uncompressed model in a worker."""
         measurement: Measurement = self._submit("baseline", (), self._patience_seconds).result()
         return measurement
 
-    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
-        """Measure the contents of a ``.tflite`` on a split, in a worker."""
-        values: Mapping[str, float] = self._submit("remeasure", (model, split), self._patience_seconds).result()
+    def remeasure(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Mapping[str, float]:
+        """Measure the contents of a ``.tflite`` on a split, in a worker; ``hyperparameters`` are of its candidate."""
+        arguments = (model, split, hyperparameters)
+        values: Mapping[str, float] = self._submit("remeasure", arguments, self._patience_seconds).result()
         return values
+
+    def _patience_of(self, limit: Limit) -> float:
+        return self._patience_seconds if limit.seconds is None else limit.seconds + self._grace_seconds
 
     def _submit(self, method: str, arguments: tuple[Any, ...], patience_seconds: float) -> Future[Any]:
         task = _Task(method, arguments, patience_seconds)

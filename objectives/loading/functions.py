@@ -1,4 +1,4 @@
-"""Functions the user names as ``module:function``: found beside the experiment file, or installed.
+"""What the user names as ``module:function``: found beside the experiment file, or installed.
 
 A module beside the file is loaded under a private name, so a ``random.py`` there neither replaces nor is replaced by
 the standard one, and two experiments may both have a ``model.py``. It may import its neighbours, at its top: the
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.errors import ConfigurationError, ModelRefused, ParetuneError
 from paretune.spaces.suggest import nearest
 
 _NAMES = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -39,7 +39,25 @@ def is_function_reference(text: str) -> bool:
 
 
 def resolve_function(reference: str, beside: Path) -> Callable[..., Any]:
-    """Return the function that ``module:function`` names.
+    """Return the function that ``module:function`` names; see :func:`resolve_named`.
+
+    Raises:
+        ConfigurationError: The module or function does not exist, cannot be imported or called.
+    """
+    found = resolve_named(reference, beside)
+    if not callable(found):
+        module_name, function_path = _split(reference)
+        module = _import(reference, module_name, beside.resolve())
+        raise ConfigurationError(
+            f"'{reference}' must name a function, but '{function_path}' in {_whereabouts(module)} "
+            f"is of type {type(found).__name__}."
+        )
+    function: Callable[..., Any] = found
+    return function
+
+
+def resolve_named(reference: str, beside: Path) -> Any:
+    """Return what ``module:function`` names, whether it can be called or not.
 
     The module is ``module.py`` or a package in the folder ``beside``; else an installed one. Each file is imported
     once per process.
@@ -49,7 +67,7 @@ def resolve_function(reference: str, beside: Path) -> Callable[..., Any]:
         beside: Folder of the experiment file.
 
     Raises:
-        ConfigurationError: The module or function does not exist, cannot be imported or called.
+        ConfigurationError: The module or what it is to hold does not exist, or cannot be imported.
     """
     module_name, function_path = _split(reference)
     module = _import(reference, module_name, beside.resolve())
@@ -62,13 +80,34 @@ def resolve_function(reference: str, beside: Path) -> Callable[..., Any]:
                 + nearest(part, known)
             )
         found = getattr(found, part)
-    if not callable(found):
-        raise ConfigurationError(
-            f"'{reference}' must name a function, but '{function_path}' in {_whereabouts(module)} "
-            f"is of type {type(found).__name__}."
-        )
-    function: Callable[..., Any] = found
-    return function
+    return found
+
+
+@contextmanager
+def refused_if_it_raises(what: str) -> Iterator[None]:
+    """Turn whatever the user's own code raises into one line about ``what``.
+
+    Raises:
+        ModelRefused: Names the error; Paretune's own errors pass.
+    """
+    try:
+        yield
+    except ParetuneError:
+        raise
+    except Exception as error:
+        raise ModelRefused(f"{what} raised {type(error).__name__}: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return the line of an error's message that says what is wrong.
+
+    It is the first, unless that only announces what follows, as TensorFlow's ``in user code:`` does.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    telling = [line for line in lines if line and not line.startswith("[[")]  # not the nodes of a graph
+    if not telling:
+        return ""
+    return telling[-1] if telling[0].endswith(":") else telling[0]
 
 
 def function_digest(reference: str, beside: Path) -> str:

@@ -2,12 +2,19 @@
 
 import hashlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paretune.objectives.loading.functions import function_digest, is_function_reference, resolve_function
+from paretune.objectives.loading.functions import (
+    function_digest,
+    is_function_reference,
+    refused_if_it_raises,
+    resolve_function,
+)
 from paretune.objectives.loading.model_file import read_model_file
-from paretune.spaces.errors import ModelRefused, ParetuneError
+from paretune.spaces.errors import ModelRefused
 
 _CHUNK_BYTES = 2**20
 
@@ -27,18 +34,41 @@ def load_model(reference: str, *, beside: Path, trust: bool) -> Any:
         ModelRefused: The model is missing, unsafe, unreadable, of an unsupported kind, or cannot be taken over.
     """
     # TensorFlow starts only here, so that digests and checks of a file do without it.
-    from paretune.objectives.loading.keras3_bridge import bridge, is_keras_3_model, load_keras_3
-    from paretune.objectives.loading.keras_reader import as_float32, plain_model, read_with_tf_keras
+    from paretune.objectives.loading.keras3_bridge import load_keras_3
+    from paretune.objectives.loading.keras_reader import read_with_tf_keras
 
-    try:
+    with refusals_named(reference):
         if is_function_reference(reference):
             model = _built(reference, beside)
         else:
             file = read_model_file(beside / reference, trust=trust)
             model = load_keras_3(file.path, trust=trust) if file.is_keras_3 else read_with_tf_keras(file, trust=trust)
-        if is_keras_3_model(model):
-            model = bridge(model)
-        return as_float32(plain_model(model))
+        return take_over(model)
+
+
+def take_over(model: Any) -> Any:
+    """Return a model of either Keras as a float32 tf_keras model, functional or Sequential.
+
+    The layers of a Keras 3 model are set to compute in float32.
+
+    Raises:
+        ModelRefused: It is no model, is of an unsupported kind, or cannot be taken over.
+    """
+    from paretune.objectives.loading.keras3_bridge import bridge, is_keras_3_model
+    from paretune.objectives.loading.keras_reader import as_float32, plain_model
+
+    return as_float32(plain_model(bridge(model) if is_keras_3_model(model) else model))
+
+
+@contextmanager
+def refusals_named(reference: str) -> Iterator[None]:
+    """Let every refusal name the model.
+
+    Raises:
+        ModelRefused: One that was raised inside.
+    """
+    try:
+        yield
     except ModelRefused as refusal:
         text = str(refusal)
         raise ModelRefused(text if reference in text else f"Model '{reference}': {text}") from refusal.__cause__
@@ -76,14 +106,11 @@ def _built(reference: str, beside: Path) -> Any:
     try:
         inspect.signature(function).bind()
     except TypeError as error:
-        raise ModelRefused(f"the function must be callable without arguments ({error}).") from error
+        raise ModelRefused(
+            f"the function must be callable without arguments, or with hyperparameters alone ({error})."
+        ) from error
     except ValueError:  # a builtin without a signature: calling it will tell
         pass
     keras.utils.set_random_seed(0)  # so that untrained weights are the same in every process
-    try:
+    with refused_if_it_raises("the function"):
         return function()
-    except ParetuneError:
-        raise
-    except Exception as error:  # whatever the user's function raises
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelRefused(f"the function raised {type(error).__name__}: {reason}") from error

@@ -24,7 +24,12 @@ def candidate_of(evaluator: Evaluator, wish: LayerPolicy) -> Candidate:
     """Return a candidate that decides ``wish`` about every layer, as far as the layers support it."""
     description = evaluator.describe()
     policy, _ = build_space(description.layers, SpaceSettings()).nearest(wish)
-    return Candidate(architecture=description.architecture, recipe=SHORT_RECIPE, policy=policy)
+    return Candidate(
+        architecture=description.architecture,
+        recipe=SHORT_RECIPE,
+        policy=policy,
+        hyperparameters=description.hyperparameters,
+    )
 
 
 PRUNED = LayerPolicy(sparsity=0.5, quantization=Quantization.INT8)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, MeasurementFailed
@@ -35,7 +36,9 @@ class ScriptedEvaluator(AnalyticEvaluator):
         measurement = super().evaluate(candidate, rung, limit)
         return replace(measurement, details={"pid": os.getpid(), "environment": dict(os.environ)})
 
-    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
+    def remeasure(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Mapping[str, float]:
         return {"accuracy": 0.5, "size_bytes": float(len(model))}
 
     def _misbehave(self, how: int) -> None:

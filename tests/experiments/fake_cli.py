@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from paretune.experiments.cli import main
 from paretune.experiments.workers import pool
@@ -32,7 +33,9 @@ class FileEvaluator(AnalyticEvaluator):
             time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         return _with_file(super().evaluate(candidate, rung, limit))
 
-    def remeasure(self, model: bytes, split: Split) -> Mapping[str, float]:
+    def remeasure(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Mapping[str, float]:
         values: dict[str, float] = json.loads(model)
         values["accuracy"] += float(os.environ.get("FAKE_DRIFT", "0"))
         if split is Split.TEST:

@@ -12,7 +12,7 @@ import pytest
 
 from paretune.experiments.asking import Answer, ask_run
 from paretune.experiments.cli import run as run_cli
-from paretune.experiments.config.policy_file import read_policy
+from paretune.experiments.config.policy_file import read_policy_file
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import open_run
@@ -252,7 +252,7 @@ def test_the_policy_is_written_only_where_one_is_named(
     [file] = folder.asked.iterdir()
     assert document["untried"]["policy"] == str(file.relative_to(tmp_path))
     space = build_space(GradualEvaluator().layers, SpaceSettings())
-    assert read_policy(file, space).digest == document["untried"]["digest"]
+    assert read_policy_file(file).policy(space).digest == document["untried"]["digest"]
 
 
 def test_json_tells_the_answer_beside_the_front(

@@ -101,6 +101,24 @@ tracking: {uri: "http://host", experiment: mine}
     assert experiment.tracking == Tracking(uri="http://host", experiment="mine")
 
 
+def test_base_training_reaches_the_evaluator() -> None:
+    settings = read("base: {epochs: 3, batch_size: 16}").settings_for_evaluator(threads=1)
+    assert (settings.base_epochs, settings.base_batch_size) == (3, 16)
+    settings = read("base: {epochs: 3}").settings_for_evaluator(threads=1)
+    assert (settings.base_epochs, settings.base_batch_size) == (3, 64)
+    assert read("").base is None
+
+
+def test_a_list_in_the_recipe_is_searched_from_its_first_value_on() -> None:
+    experiment = read("recipe: {prune: {learning_rate: [0.003, 0.001], epochs: [1, 1.0]}, quantize: {epochs: [2, 1]}}")
+    assert experiment.recipe.prune.learning_rate == 0.003
+    assert experiment.recipe.quantize.epochs == 2.0
+    assert experiment.recipe_choices == {
+        "prune": {"learning_rate": (0.003, 0.001)},
+        "quantize": {"epochs": (2.0, 1.0)},
+    }
+
+
 def test_class_weights_reach_the_evaluator_in_the_order_of_the_labels() -> None:
     for text, expected in (("balanced", "balanced"), ("{3: 5, 0: 0.5}", {0: 0.5, 3: 5.0}), ("null", None)):
         experiment = read(f"task: {{class_weights: {text}}}")
@@ -146,7 +164,7 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("spce: {}\n", "Unknown key 'spce'; known are name, model, data, task, space, objectives, constraints, "
+        ("spce: {}\n", "Unknown key 'spce'; known are name, model, data, base, task, space, objectives, constraints, "
          "stop_when, recipe, search, budget, tracking. Did you mean 'space'? (digits.yaml line 3)"),
         ("budget:\n  minutes: 5\n  trails: 7\n", "Unknown key 'trails' in `budget`; known are trials, minutes, "
          "training_steps. Did you mean 'trials'? (digits.yaml line 5)"),
@@ -156,6 +174,11 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
          "got 1 (layer 'head', digits.yaml line 5)."),
         ("space: {pinned: {stem: {quantization: int9}}}", "Unknown quantization 'int9'; known are float32, float16, "
          "dynamic_int8, int8, int8_qat, int16x8, int4. Did you mean 'int8'? (layer 'stem', digits.yaml line 3)"),
+        ("recipe: {prune: {epochs: []}}", "`epochs` of stage 'prune' must be a value, or a list of numbers or words to "
+         "search; got [] (digits.yaml line 3)."),
+        ("recipe:\n  prune: {epochs: [2, 0]}", "`epochs` must be a number above 0, got 0.0. (stage 'prune') (digits.yaml "
+         "line 4)"),
+        ("base: {epochs: 0}", "`base.epochs` must be at least 1, got 0 (digits.yaml line 3)."),
         ("space: {sparsity: []}", "`sparsity` needs at least one choice, got an empty list (digits.yaml line 3)."),
         ("space: {sparsity: {from: 0, to: 0.9}}", "`sparsity` must be a list, or {from: 0, to: 0.9, step: 0.1}; got "
          "{'from': 0, 'to': 0.9} (digits.yaml line 3)."),
@@ -278,8 +301,8 @@ def test_the_ready_made_experiments_are_valid(path: Path) -> None:
     assert read_experiment(path).name == path.stem
 
 
-def test_there_are_four_ready_made_experiments() -> None:
-    assert [path.stem for path in READY_MADE] == ["breast_cancer", "diabetes", "digit_rows", "digits"]
+def test_every_ready_made_experiment_is_listed() -> None:
+    assert [path.stem for path in READY_MADE] == ["breast_cancer", "diabetes", "digit_rows", "digits", "digits_cnn"]
 
 
 def test_importing_the_module_is_light() -> None:

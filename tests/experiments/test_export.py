@@ -3,6 +3,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def content(trial: Trial = TRIAL) -> ExportContent:
 def measuring_as(trial: Trial, **changed: float) -> Remeasure:
     """Return a remeasurement that finds what the trial has, apart from what is changed (``accuracy``, ``test_...``)."""
 
-    def remeasure(model: bytes, split: Split) -> Mapping[str, float]:
+    def remeasure(model: bytes, split: Split, hyperparameters: Mapping[str, Any]) -> Mapping[str, float]:
         assert model == b"TFL3 contents"
         assert trial.measurement is not None
         if split is Split.TEST:
@@ -109,14 +110,14 @@ def test_exporting_again_replaces_the_four_files_and_no_other(tmp_path: Path) ->
 def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(RunError, match="is a file"):
-        export_trial(content(), lambda model, split: pytest.fail("measured"), tmp_path / "out")
+        export_trial(content(), lambda model, split, values: pytest.fail("measured"), tmp_path / "out")
     assert (tmp_path / "out").read_text() == "a file"
 
 
 def test_policy_yaml_reads_back_to_the_policy(tmp_path: Path) -> None:
-    from paretune.experiments.config.policy_file import read_policy
+    from paretune.experiments.config.policy_file import read_policy_file
     from paretune.spaces.space import SpaceSettings, build_space
 
     export_trial(content(), measuring_as(TRIAL), tmp_path / "out")
     space = build_space(AnalyticEvaluator().layers, SpaceSettings())
-    assert read_policy(tmp_path / "out" / "policy.yaml", space) == TRIAL.candidate.policy
+    assert read_policy_file(tmp_path / "out" / "policy.yaml").policy(space) == TRIAL.candidate.policy

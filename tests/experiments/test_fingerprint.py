@@ -7,6 +7,7 @@ import pytest
 from paretune.experiments.config.experiment import Experiment, parse_experiment
 from paretune.experiments.runs.fingerprint import compare, digest_without_loading, require_same, run_fingerprint
 from paretune.spaces.errors import RunError
+from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.recipe import PruneRecipe, Recipe
 from paretune.spaces.space import SpaceSettings, build_space
@@ -27,6 +28,7 @@ def fingerprint(space: SpaceSettings | None = None, **changes: Any) -> dict[str,
         "objectives": (ACCURACY, SIZE),
         "constraints": (),
         "recipe": Recipe(),
+        "hyperspace": (Hyperparameter(name="width", choices=(8, 16), default=16),),
         "seed": 0,
         "threads": 1,
     }
@@ -62,6 +64,10 @@ def test_the_same_run_has_no_differences() -> None:
         (
             {"constraints": (Constraint(objective="accuracy", bound=Bound.DROP, value=0.02),)},
             ["constraints: (none) -> accuracy drop 0.02"],
+        ),
+        (
+            {"hyperspace": (Hyperparameter(name="width", choices=(8, 32), default=8),)},
+            ["hyperparameter width: 8, 16 -> 8, 32"],
         ),
         ({"recipe": Recipe(prune=PruneRecipe(epochs=5.0))}, ["recipe.prune.epochs: 4.0 -> 5.0"]),
         (
