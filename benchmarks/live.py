@@ -155,7 +155,8 @@ def _report(runs: Sequence[Mapping[str, LiveRun]], wall_seconds: float) -> str:
     lines += rows("smallest file within 0.01 of accuracy, bytes", lambda run: run.smallest_bytes, ",.0f")
     lines += [row(f"s to what optuna had in the end, {name}", reached[name], ".0f") for name in _SEARCHES]
     # what needs no time at all is as fast
-    ratios = [theirs / ours if ours else 1.0 for ours, theirs in zip(reached["paretune"], reached["optuna"], strict=True)]
+    pairs = zip(reached["paretune"], reached["optuna"], strict=True)
+    ratios = [theirs / ours if ours else 1.0 for ours, theirs in pairs]
     lines.append(row("times as fast there, paretune", ratios, ".1f"))
     return f"\n{_EXPERIMENT}: {wall_seconds / 60:g} minutes each\n{table(lines)}"
 

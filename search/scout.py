@@ -73,7 +73,7 @@ class Scout:
         columns: list[float] = []
         for each in self._hyperspace:
             value = values[each.name]
-            if all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in each.choices):
+            if each.is_ordered:
                 last = max(len(each.choices) - 1, 1)
                 middle = (len(each.choices) - 1) / 2
                 columns.append((middle if value == OFF else each.choices.index(value)) / last)

@@ -28,6 +28,11 @@ class Hyperparameter:
     default: Any
     conditions: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether neighbouring choices are alike: they are numbers."""
+        return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in self.choices)
+
     def is_active(self, values: Mapping[str, Any]) -> bool:
         """Return whether it matters beside these values of those before it."""
         return all(values.get(name) in allowed for name, allowed in self.conditions.items())

@@ -2,7 +2,7 @@
 
 import click
 
-from paretune.experiments.commands.options import format_option, print_json, read_bytes, run_argument, say
+from paretune.experiments.commands.options import print_json, read_bytes, run_argument, say
 
 
 @click.command("front")
@@ -12,7 +12,14 @@ from paretune.experiments.commands.options import format_option, print_json, rea
 @click.option(
     "--max-latency", type=click.FloatRange(min=0, min_open=True), help="Slowest, as a multiple of the baseline."
 )
-@format_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "keras-tuner"]),
+    default="table",
+    show_default=True,
+    help="How to print; keras-tuner: the trials as HyperParameters.",
+)
 def command(run: str, max_size: float | None, max_drop: float | None, max_latency: float | None, format_: str) -> None:
     """Show the front of RUN (a folder, or a name under runs/); ask it again with tighter bounds.
 
@@ -21,6 +28,7 @@ def command(run: str, max_size: float | None, max_drop: float | None, max_latenc
     """
     from paretune.experiments.asking import ask_run
     from paretune.experiments.exports.asked_policy import keep_asked_policy
+    from paretune.experiments.exports.keras_tuner import keras_tuner_document
     from paretune.experiments.runs.folder import find_run
     from paretune.experiments.runs.run import open_run
     from paretune.experiments.session import metric_of
@@ -30,6 +38,9 @@ def command(run: str, max_size: float | None, max_drop: float | None, max_latenc
 
     with open_run(find_run(run)) as opened:
         answer = ask_run(opened, max_bytes=max_size, max_drop=max_drop, max_latency=max_latency)
+        if format_ == "keras-tuner":
+            print_json(keras_tuner_document(opened, answer.front))
+            return
         kept = keep_asked_policy(opened, answer.untried.policy, say=say) if answer.untried is not None else None
     if format_ == "json":
         print_json({**front_document(answer.front), **answer_document(answer, kept)})

@@ -12,8 +12,10 @@ from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger, trial_folder
 from paretune.search.front import Front, find_front, hypervolume_history, reference_point, values_of
 from paretune.spaces.errors import RunError
+from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Constraint
 from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.variant import recipe_hyperparameters
 
 MODEL_FILE = "model.tflite"
 
@@ -43,6 +45,12 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.ledger.close()
+
+    @property
+    def hyperspace(self) -> tuple[Hyperparameter, ...]:
+        """What is searched beside policies: hyperparameters of the model, and of the recipe."""
+        of_recipe = recipe_hyperparameters(self.experiment.recipe, self.experiment.recipe_choices)
+        return (*self.facts.description.hyperspace, *of_recipe)
 
     def trials(self) -> Sequence[Trial]:
         """Return all trials by number, the baseline first."""

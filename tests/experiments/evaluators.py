@@ -14,7 +14,7 @@ from paretune.spaces.errors import DataError, Infeasible, LimitReached, Measurem
 from paretune.spaces.evaluator import Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.recipe import Candidate, Limit, Rung
-from tests.fakes import AnalyticEvaluator
+from tests.fakes import AnalyticEvaluator, VariedEvaluator
 
 (MEASURE, KILL, EXIT, HANG, INFEASIBLE, UNMEASURED, LIMIT, BUG, AWKWARD_BUG, GROW, RUN_OUT, PRINT, SLOW, CTRL_C) = (
     range(14)
@@ -71,6 +71,10 @@ class ScriptedEvaluator(AnalyticEvaluator):
 
 def build(settings: EvaluatorSettings) -> ScriptedEvaluator:
     return ScriptedEvaluator()
+
+
+def build_varied(settings: EvaluatorSettings) -> VariedEvaluator:
+    return VariedEvaluator()
 
 
 def build_and_count(settings: EvaluatorSettings) -> ScriptedEvaluator:

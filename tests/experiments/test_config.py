@@ -176,8 +176,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
          "dynamic_int8, int8, int8_qat, int16x8, int4. Did you mean 'int8'? (layer 'stem', digits.yaml line 3)"),
         ("recipe: {prune: {epochs: []}}", "`epochs` of stage 'prune' must be a value, or a list of numbers or words to "
          "search; got [] (digits.yaml line 3)."),
-        ("recipe:\n  prune: {epochs: [2, 0]}", "`epochs` must be a number above 0, got 0.0. (stage 'prune') (digits.yaml "
-         "line 4)"),
+        ("recipe:\n  prune: {epochs: [2, 0]}", "`epochs` must be a number above 0, got 0.0. (stage 'prune') "
+         "(digits.yaml line 4)"),
         ("base: {epochs: 0}", "`base.epochs` must be at least 1, got 0 (digits.yaml line 3)."),
         ("space: {sparsity: []}", "`sparsity` needs at least one choice, got an empty list (digits.yaml line 3)."),
         ("space: {sparsity: {from: 0, to: 0.9}}", "`sparsity` must be a list, or {from: 0, to: 0.9, step: 0.1}; got "

@@ -8,6 +8,7 @@ import pytest
 
 from paretune.search.hyperparameters import hyperparameters_of
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.hyperspace import OFF, Hyperparameter
 from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.recipe import Rung
 from paretune.spaces.space import Space
@@ -48,6 +49,26 @@ def test_hyperparameters_have_the_values_that_a_policy_file_has() -> None:
 def test_a_trial_that_was_not_proposed_by_a_sampler_is_found_among_the_choices() -> None:
     trial, space = a_trial()
     assert hyperparameters_of(replace(trial, parameters={}), space) == hyperparameters_of(trial, space)
+
+
+def test_hyperparameters_of_the_model_come_first_and_those_that_do_not_matter_are_left_out() -> None:
+    hyperspace = (
+        Hyperparameter(name="width", choices=(8, 16), default=16),
+        Hyperparameter(name="rate", choices=("low", "high"), default="low", conditions={"width": (16,)}),
+    )
+    trial, space = a_trial()
+    trial = replace(trial, candidate=replace(trial.candidate, hyperparameters={"width": 8, "rate": OFF}))
+    found = hyperparameters_of(trial, space, hyperspace)
+    assert found["space"][0]["config"] == {
+        "name": "width",
+        "default": 16,
+        "conditions": [],
+        "values": [8, 16],
+        "ordered": True,
+    }
+    assert found["values"]["width"] == 8
+    assert "rate" not in found["values"]
+    assert [each["config"]["name"] for each in found["space"]].count("rate") == 0
 
 
 def test_a_policy_outside_the_choices_is_refused() -> None:
