@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -147,9 +148,8 @@ def _report(runs: Sequence[Mapping[str, LiveRun]], wall_seconds: float) -> str:
     reached = {name: [pair[name].seconds_to(aim) for pair, aim in zip(runs, aims, strict=True)] for name in _SEARCHES}
     lines = [("", *(f"seed {seed}" for seed in range(len(runs))), "all")]
     for share in (0.25, 0.5, 0.75, 1.0):
-        lines += rows(
-            f"hypervolume after {share:.0%}", lambda run, share=share: run.volume_after(share * wall_seconds), ".4f"
-        )
+        volume = partial(LiveRun.volume_after, seconds=share * wall_seconds)
+        lines += rows(f"hypervolume after {share:.0%}", volume, ".4f")
     lines += rows("full trials", lambda run: run.full_trials, ".0f")
     lines += rows("training steps", lambda run: run.training_steps, ",.0f")
     lines += rows("smallest file within 0.01 of accuracy, bytes", lambda run: run.smallest_bytes, ",.0f")

@@ -1,6 +1,6 @@
 """Paretune's own sampler: profile, solve, train the seeds, then learn what training wins back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from paretune.search.families import LEAF
 from paretune.search.feasibility import bound_of
 from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
 from paretune.search.improvement import expected_improvement
-from paretune.search.predictor import ENOUGH_TRIALS, Prediction, Predictor
+from paretune.search.predictor import Experience, Prediction, Predictor
 from paretune.search.profile import Profile, ProfilePlan, read_profile
 from paretune.search.references import Proposal
 from paretune.search.sampler import PolicySampler
@@ -210,6 +210,15 @@ class FunnelSampler:
         scores = self._scores(rows)[1]
         return float(scores.max()) if len(scores) else 0.0
 
+    def experience(self) -> Experience:
+        """Return what its trials tell of how the metric recovers, for samplers of other variants."""
+        self._read_proxies()
+        return self._predictor.experience()
+
+    def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
+        """From now on, as long as its own trials are too few, go by what those of other variants tell."""
+        self._predictor.learn_from(others)
+
     def expected_volume(self) -> float:
         """Return the hypervolume that the variant is expected to cover on its own; 0 before the profile is known."""
         import moocore
@@ -224,7 +233,7 @@ class FunnelSampler:
     def _is_time_to_explore(self) -> bool:
         later = sum(trial.origin in ("learner", "tpe") for trial in self._trials.values())
         every = self._settings.explore_every
-        return self._predictor.trained < ENOUGH_TRIALS or later % every == every - 1
+        return not self._predictor.is_taught or later % every == every - 1
 
     def _read_proxies(self) -> None:
         if self._profile is None and self._has_asked:
@@ -251,6 +260,8 @@ class FunnelSampler:
         return next((row for row in self._seeds if row not in self._tried), None)
 
     def _choose_seeds(self, profile: Profile) -> list[tuple[int, ...]]:
+        if self._predictor.is_taught_by_others:
+            return []  # seeds are for a search that knows nothing
         front = self._additive
         # by what is known before any trial, so that a resumed run has the same seeds
         predictor = Predictor(self._problem, self._encoding, self._base)

@@ -1,5 +1,6 @@
 """Lanes: what a search knows of each variant, side by side; without hyperparameters there is one."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any
 from paretune.search.front import values_of
 from paretune.search.funnel import FunnelSampler
 from paretune.search.ladder import Ladder
+from paretune.search.predictor import Experience
 from paretune.search.proposer import Proposer
 from paretune.search.proposers import build_proposer
 from paretune.search.proxies import ProxyBook
@@ -143,7 +145,12 @@ class Lanes:
             has_to_ask = isinstance(lane.proposer, FunnelSampler) and not lane.proposer.is_profiled
             if has_to_ask and not lane.proxies.measure(lane.proposer.wanted(), on_progress=on_proxy):
                 return []
-        return sorted(self._lanes, key=_promise, reverse=True)  # of equal ones the older first
+        # of equal ones the older first; before all, those of which no policy has been tried
+        return sorted(self._lanes, key=lambda lane: math.inf if self._is_new(lane) else _promise(lane), reverse=True)
+
+    def _is_new(self, lane: Lane) -> bool:
+        trials = self._trials.values()
+        return not any(lane.owns(trial.candidate) and not trial.candidate.policy.is_untouched for trial in trials)
 
     @property
     def are_waiting(self) -> bool:
@@ -234,7 +241,13 @@ class Lanes:
         lane = Lane(variant.values, problem, proxies, proposer, Ladder(problem, values_of(base), own, proxies.known))
         for trial in others:
             lane.tell(trial)
+        if isinstance(proposer, FunnelSampler):
+            proposer.learn_from(lambda: self._experience_beside(proposer))
         return lane
+
+    def _experience_beside(self, own: Proposer) -> list[Experience]:
+        proposers = [lane.proposer for lane in self._lanes if lane.proposer is not own]
+        return [each.experience() for each in proposers if isinstance(each, FunnelSampler)]
 
     def _base_of(self, variant: Variant) -> Candidate:
         """Return the base model of a variant as a candidate: no layer is touched."""

@@ -1,6 +1,6 @@
 """What a policy will measure once it is trained, guessed from what is known before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from paretune.search.encoding import Encoding, IntArray
 from paretune.search.front import FloatArray, values_of, volume_row
 from paretune.search.profile import Profile
-from paretune.search.residual import GaussianProcess, Kernel, likeliest_kernel, points_of_choice
+from paretune.search.residual import MOST_POINTS, GaussianProcess, Kernel, likeliest_kernel, points_of_choice
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Direction, Objective
 from paretune.spaces.proxy import Proxy
@@ -45,6 +45,20 @@ class Prediction:
     deviation: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What trained trials tell of how a metric recovers, whatever the model.
+
+    Attributes:
+        untrained: Rise of the loss, on a scale that turns logarithmic, and worsening of the metric; shape (trials, 2).
+        trained: The metric's change from the uncompressed model's after training, on the scale that is learnt; shape
+            (trials,).
+    """
+
+    untrained: FloatArray
+    trained: FloatArray
+
+
 class Predictor:
     """Predicts the objectives of policies from their proxies, or from the profile where they have none.
 
@@ -68,6 +82,28 @@ class Predictor:
         self._trained: dict[int, tuple[tuple[int, ...], Mapping[str, float]]] = {}
         self._learnt: dict[str, GaussianProcess] = {}
         self._kernels: dict[tuple[str, int], Kernel] = {}
+        self._changes: dict[str, _SizeChanges] = {}
+        self._of_others: Callable[[], Sequence[Experience]] = lambda: ()
+
+    def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
+        """From now on, as long as its own trials are too few, go by what trials of other models tell."""
+        self._of_others = others
+
+    def experience(self) -> Experience:
+        """Return what its own trials tell others about the task's metric."""
+        told = self._told
+        costs = np.array([volume_row(values, [self._metric])[0] for _, values in told])
+        return Experience(self._features(self._rows([row for row, _ in told]))[:, :2], self._bend(self._metric)(costs))
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether trials tell how the metric recovers, its own or those of other models."""
+        return self.trained >= ENOUGH_TRIALS or self.is_taught_by_others
+
+    @property
+    def is_taught_by_others(self) -> bool:
+        """Whether trials of other models tell."""
+        return sum(len(each.trained) for each in self._of_others()) >= ENOUGH_TRIALS
 
     @property
     def trained(self) -> int:
@@ -77,13 +113,18 @@ class Predictor:
     def use_profile(self, profile: Profile) -> None:
         """From now on, tell of policies without a proxy too."""
         self._profile = profile
-        self._learnt, self._kernels = {}, {}
+        self._forget()
+        self._kernels = {}
 
     def note(self, row: tuple[int, ...], proxy: Proxy) -> None:
         """Take note of what a policy measures untrained."""
         self._proxies[row] = proxy
         if any(row == trained for trained, _ in self._trained.values()):
-            self._learnt = {}
+            self._forget()
+
+    def _forget(self) -> None:
+        """Learn anew when next asked."""
+        self._learnt, self._changes = {}, {}
 
     def is_known(self, rows: IntArray) -> NDArray[np.bool_]:
         """Mark the policies of which the profile can tell."""
@@ -98,7 +139,7 @@ class Predictor:
             row = self._encoding.row_of_trial(trial)
             if row is not None:
                 self._trained[trial.number] = (row, values_of(trial))
-                self._learnt = {}
+                self._forget()
 
     def predict(self, rows: IntArray) -> Prediction:
         """Guess what policies will measure once they are trained.
@@ -128,11 +169,20 @@ class Predictor:
         return self._baseline if self._profile is None else self._profile.base.values
 
     def _predict_metric(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        if self.trained < ENOUGH_TRIALS and self.is_taught_by_others and objective.name == self._metric.name:
+            return self._predict_as_others(objective, rows)
         if self.trained < ENOUGH_TRIALS:
             worse = np.maximum(self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0], 0.0)
             cost = volume_row(self._baseline, [objective])[0] + _STAYS * worse
             return cost, _STAYS_DEVIATION * worse + 1e-3
         return self._bend(objective).undo(*self._process(objective).predict(self._features(rows)))
+
+    def _predict_as_others(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        known = [self.experience(), *self._of_others()]
+        features = np.concatenate([each.untrained for each in known])
+        trained = np.concatenate([each.trained for each in known])
+        process = GaussianProcess(features, trained, likeliest_kernel(features, trained))
+        return self._bend(objective).undo(*process.predict(self._features(rows)[:, :2]))
 
     def _bend(self, objective: Objective) -> "_Bend":
         base = volume_row(self._baseline, [objective])[0]
@@ -185,21 +235,15 @@ class Predictor:
 
     def _predict_size(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         untrained = np.log2(self._untrained_size(objective, rows))
-        told = self._told
-        if not told:
+        if not self._told:
             return untrained, np.full(len(rows), _SIZE_DEVIATION)
-        known = np.array([row for row, _ in told], dtype=np.int64)
-        after = np.log2([values[objective.name] for _, values in told])
-        changes = after - np.log2(self._untrained_size(objective, known))
-        mean, deviation = _ridge(self._one_hot(known), changes, self._one_hot(rows))
+        if objective.name not in self._changes:
+            told = self._told[-MOST_POINTS:]
+            known = self._rows([row for row, _ in told])
+            after = np.log2([values[objective.name] for _, values in told])
+            self._changes[objective.name] = _SizeChanges(known, after - np.log2(self._untrained_size(objective, known)))
+        mean, deviation = self._changes[objective.name].predict(rows)
         return untrained + mean, deviation
-
-    def _one_hot(self, rows: IntArray) -> FloatArray:
-        """Return a constant, and for every unit a column for each of its options."""
-        counts = self._encoding.option_counts
-        columns = [np.ones((len(rows), 1))]
-        columns += [np.eye(count)[rows[:, unit]] for unit, count in enumerate(counts)]
-        return np.hstack(columns)
 
     def _untrained_size(self, objective: Objective, rows: IntArray) -> FloatArray:
         sizes = np.full(len(rows), self._baseline[objective.name])
@@ -234,16 +278,36 @@ class _Bend:
         return self.base + self.width * np.sinh(mean), self.width * np.cosh(mean) * deviation
 
 
-def _ridge(features: FloatArray, changes: FloatArray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return mean and standard deviation of the changes of size that are asked, in halvings.
+class _SizeChanges:
+    """By how many halvings training changes a size: a constant, and something for each option that is taken.
 
-    Bayesian linear regression in its dual form; every column is expected to matter by about as much.
+    Bayesian linear regression in its dual form, in which every option is expected to matter by about as much: the inner
+    product of two policies is the number of options that they share, and one.
+
+    Args:
+        rows: Shape (trials, units).
+        changes: Shape (trials,), in halvings.
 
     References:
         Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.12.
     """
-    prior = _SIZE_DEVIATION**2 / features.sum(axis=1).mean()
-    inverse = np.linalg.inv(prior * features @ features.T + _SIZE_NOISE**2 * np.eye(len(features)))
-    across = prior * asked @ features.T
-    variance = prior * (asked**2).sum(axis=1) + _SIZE_NOISE**2 - ((across @ inverse) * across).sum(axis=1)
-    return across @ inverse @ changes, np.sqrt(np.maximum(variance, 0.0))
+
+    def __init__(self, rows: IntArray, changes: FloatArray) -> None:
+        self._rows = rows
+        self._prior = _SIZE_DEVIATION**2 / (1 + rows.shape[1])
+        self._inverse = np.linalg.inv(self._prior * _shared(rows, rows) + _SIZE_NOISE**2 * np.eye(len(rows)))
+        self._weights = self._inverse @ changes
+
+    def predict(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return mean and standard deviation of the changes of other policies."""
+        across = self._prior * _shared(rows, self._rows)
+        variance = self._prior * (1 + rows.shape[1]) + _SIZE_NOISE**2 - ((across @ self._inverse) * across).sum(axis=1)
+        return across @ self._weights, np.sqrt(np.maximum(variance, 0.0))
+
+
+def _shared(rows: IntArray, others: IntArray) -> FloatArray:
+    """Return how many options each two policies share, and one; shape (rows, others)."""
+    shared = np.ones((len(rows), len(others)))
+    for unit in range(rows.shape[1]):
+        shared += rows[:, unit, None] == others[None, :, unit]
+    return shared

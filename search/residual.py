@@ -20,7 +20,7 @@ _FARTHEST = 10.0
 #: A feature that deviates less than this has not varied; it is taken in its own unit then.
 _CONSTANT = 1e-6
 #: Most points that are remembered, the latest: a step stays well below a tenth of a second.
-_MOST_POINTS = 300
+MOST_POINTS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class GaussianProcess:
     """
 
     def __init__(self, features: FloatArray, costs: FloatArray, kernel: Kernel) -> None:
-        features, costs = features[-_MOST_POINTS:], costs[-_MOST_POINTS:]
+        features, costs = features[-MOST_POINTS:], costs[-MOST_POINTS:]
         self._center, spread = features.mean(axis=0), features.std(axis=0)
         self._scale = np.where(spread > _CONSTANT, spread, 1.0)
         self._mean, self._spread = float(costs.mean()), float(costs.std()) or 1.0

@@ -129,22 +129,29 @@ class Space:
 
     def choice_of(self, policy: Policy) -> dict[str, int] | None:
         """Return the indices that give ``policy``, or ``None`` when the choices cannot express it."""
-        specs = {spec.name: spec for spec in self.layers}
+        decided = dict(policy.entries)
         choice: dict[str, int] = {}
         for parameter in self.parameters:
-            # Compared in normal form: a count of clusters that means none there is the choice that was spelled so.
-            candidates = [
-                index
-                for index, value in enumerate(parameter.choices)
-                if all(
-                    specs[layer].normal_form(replace(policy[layer], **{parameter.knob: value})) == policy[layer]
-                    for layer in parameter.layers
-                )
-            ]
-            if not candidates:
+            values = {getattr(decided[layer], parameter.knob) for layer in parameter.layers}
+            if len(values) == 1 and (value := values.pop()) in parameter.choices:
+                choice[parameter.name] = parameter.choices.index(value)
+                continue
+            index = self._normal_choice(parameter, decided)
+            if index is None:
                 return None
-            choice[parameter.name] = candidates[0]
+            choice[parameter.name] = index
         return choice if self.policy(choice) == policy else None
+
+    def _normal_choice(self, parameter: Parameter, decided: Mapping[str, LayerPolicy]) -> int | None:
+        """Return a choice that means what was decided: a count of clusters that means none there, say."""
+        specs = {spec.name: spec for spec in self.layers}
+        for index, value in enumerate(parameter.choices):
+            if all(
+                specs[layer].normal_form(replace(decided[layer], **{parameter.knob: value})) == decided[layer]
+                for layer in parameter.layers
+            ):
+                return index
+        return None
 
     def nearest(self, wish: LayerPolicy) -> tuple[Policy, dict[str, int]]:
         """Return the policy nearest to deciding ``wish`` about every layer, and its indices."""
