@@ -12,7 +12,7 @@ from paretune.search.families import LEAF
 from paretune.search.feasibility import bound_of
 from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
 from paretune.search.improvement import expected_improvement
-from paretune.search.predictor import Experience, Prediction, Predictor
+from paretune.search.predictor import Experience, Predictor
 from paretune.search.profile import Profile, ProfilePlan, read_profile
 from paretune.search.references import Proposal
 from paretune.search.sampler import PolicySampler
@@ -25,6 +25,9 @@ from paretune.spaces.proxy import Proxy
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState
 
+#: So many seeds come before anything else; the others take turns with what is learnt from the trials so far.
+_FIRST_SEEDS = 6
+_LEARNT = frozenset({"learner", "tpe", LEAF})
 #: How many candidates are looked at: of the additive front, around the front found so far, and at random.
 _POOL = {"additive": 400, "around": 600, "random": 200}
 #: Most of them whose gain is computed.
@@ -36,7 +39,8 @@ class FunnelSettings:
     """How the funnel goes about it.
 
     Attributes:
-        seeds: Policies of the additive front that are trained before anything is learnt.
+        seeds: Policies of the additive front, spread over it, that are trained: the first six before anything is
+            learnt, the others in turn with what is.
         explore_every: Every so manyth proposal after the seeds is Optuna's, so that a wrong profile cannot lock the
             search; 1 leaves all of them to Optuna.
         shortlist: The most promising candidates whose proxies are measured before one of them is proposed.
@@ -45,7 +49,7 @@ class FunnelSettings:
         leaves: Whether policies that share a trained stem are looked for on purpose.
     """
 
-    seeds: int = 6
+    seeds: int = 20
     explore_every: int = 10
     shortlist: int = 6
     thrift: float = 0.25
@@ -257,7 +261,11 @@ class FunnelSampler:
             return None
         if self._seeds is None:
             self._seeds = self._choose_seeds(self._profile)
-        return next((row for row in self._seeds if row not in self._tried), None)
+        left = [row for row in self._seeds if row not in self._tried]
+        beyond_first = len(self._seeds) - len(left) - _FIRST_SEEDS
+        others = sum(trial.origin in _LEARNT for trial in self._trials.values())
+        is_turn = beyond_first < 0 or beyond_first < others
+        return left[0] if left and is_turn else None
 
     def _choose_seeds(self, profile: Profile) -> list[tuple[int, ...]]:
         if self._predictor.is_taught_by_others:
@@ -303,8 +311,10 @@ class FunnelSampler:
             return rows, np.zeros(0)
         guess = self._predictor.predict(rows)
         if len(rows) > _MOST_SCORED:
-            promising = np.argsort(_badness(guess.mean - guess.deviation, self._front_costs()))[:_MOST_SCORED]
-            rows, guess = rows[promising], Prediction(guess.mean[promising], guess.deviation[promising])
+            hoped = guess.mean - guess.deviation
+            hoped[:, 0] = guess.first(-1.0)
+            promising = np.argsort(_badness(hoped, self._front_costs()))[:_MOST_SCORED]
+            rows, guess = rows[promising], guess.of(promising)
         gain = expected_improvement(guess, self._front_costs(), self._reference)
         return rows, gain / self._cost.of(rows) ** self._settings.thrift
 

@@ -34,7 +34,7 @@ def expected_improvement(guess: Prediction, front: FloatArray, reference: FloatA
     gain = np.zeros(len(guess.mean))
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         points = guess.mean.copy()
-        points[:, 0] += node * guess.deviation[:, 0]
+        points[:, 0] = guess.first(node)
         gain += weight * _gains(points, front, reference)
     return gain
 

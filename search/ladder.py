@@ -12,7 +12,7 @@ import numpy as np
 from paretune.search.additive import farthest_first
 from paretune.search.encoding import Encoding
 from paretune.search.front import FloatArray, non_dominated, values_of, volume_row
-from paretune.search.predictor import Predictor
+from paretune.search.predictor import Prediction, Predictor
 from paretune.search.settings import SearchProblem
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective
@@ -92,7 +92,7 @@ class Ladder:
         row = self._encoding.row_of(choice)
         self._predictor.note(row, proxy)
         guess = self._predictor.predict(np.array([row]))
-        chance, rival = self._chance(guess.mean[0], guess.deviation[0], front)
+        chance, rival = self._chance(guess, front)
         if chance < REFUSED_BELOW and Rung.PROXY in self._problem.rungs and rival is not None:
             return None, (
                 f"not worth training: it would beat trial {rival.number} with a probability of {100 * chance:.1f} %"
@@ -127,9 +127,9 @@ class Ladder:
             return f"stopped after a short training: it ranks {place + 1} of {len(others) + 1} short trials"
         return ""
 
-    def _chance(self, mean: FloatArray, deviation: FloatArray, front: Sequence[Trial]) -> tuple[float, Trial | None]:
-        """Return the probability that an outcome enlarges the front, and which trial is in its way."""
-        others = mean[1:] - 2 * deviation[1:]
+    def _chance(self, guess: Prediction, front: Sequence[Trial]) -> tuple[float, Trial | None]:
+        """Return the probability that the one outcome enlarges the front, and which trial is in its way."""
+        others = guess.mean[0, 1:] - 2 * guess.deviation[0, 1:]
         rival, limit = None, math.inf
         for trial in front:
             costs = np.array(volume_row(values_of(trial), self._problem.objectives))
@@ -137,7 +137,7 @@ class Ladder:
                 rival, limit = trial, costs[0]
         if rival is None:
             return 1.0, None
-        return 0.5 * math.erfc(-(limit - mean[0]) / (deviation[0] * math.sqrt(2))), rival
+        return float(guess.chance_below(limit)[0]), rival
 
 
 def by_front_region(costs: FloatArray) -> list[int]:

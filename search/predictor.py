@@ -1,5 +1,6 @@
 """What a policy will measure once it is trained, guessed from what is known before."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,11 +39,36 @@ class Prediction:
 
     Attributes:
         mean: Shape (policies, objectives).
-        deviation: One standard deviation of each.
+        deviation: One standard deviation of each, to first order.
+        learnt: Mean and deviation of the first objective on the scale that it was learnt on, where it was: there
+            it is as likely better as worse, and far from the baseline it is not in its own unit.
+        scale: That scale.
     """
 
     mean: FloatArray
     deviation: FloatArray
+    learnt: tuple[FloatArray, FloatArray] | None = None
+    scale: "Bend | None" = None
+
+    def first(self, deviations: float) -> FloatArray:
+        """Return the first objective so many deviations from its mean, shape (policies,)."""
+        if self.learnt is None or self.scale is None:
+            return np.asarray(self.mean[:, 0] + deviations * self.deviation[:, 0])
+        mean, deviation = self.learnt
+        return self.scale.undo(mean + deviations * deviation)
+
+    def chance_below(self, limit: float) -> FloatArray:
+        """Return the probability that the first objective is below a limit, shape (policies,)."""
+        if self.learnt is None or self.scale is None:
+            distances = (limit - self.mean[:, 0]) / self.deviation[:, 0]
+        else:
+            distances = (self.scale(np.array(limit)) - self.learnt[0]) / self.learnt[1]
+        return np.array([0.5 * math.erfc(-distance / math.sqrt(2)) for distance in distances])
+
+    def of(self, rows: NDArray[np.int64]) -> "Prediction":
+        """Return the guesses for some of the policies, by their places."""
+        learnt = None if self.learnt is None else (self.learnt[0][rows], self.learnt[1][rows])
+        return Prediction(self.mean[rows], self.deviation[rows], learnt, self.scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +174,10 @@ class Predictor:
             rows: Shape (policies, units); each needs a proxy unless there is a profile.
         """
         columns = [self._predict(objective, rows) for objective in self._objectives]
-        return Prediction(*(np.stack(part, axis=1) for part in zip(*columns, strict=True)))
+        mean, deviation = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
+        first = self._objectives[0]
+        learnt = self._learnt_metric(first, rows) if first.name in (self._metric.name, "loss") else None
+        return Prediction(mean, deviation, learnt, None if learnt is None else self._bend(first))
 
     def _predict(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         if objective.name in (self._metric.name, "loss"):
@@ -169,24 +198,32 @@ class Predictor:
         return self._baseline if self._profile is None else self._profile.base.values
 
     def _predict_metric(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-        if self.trained < ENOUGH_TRIALS and self.is_taught_by_others and objective.name == self._metric.name:
-            return self._predict_as_others(objective, rows)
-        if self.trained < ENOUGH_TRIALS:
-            worse = np.maximum(self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0], 0.0)
-            cost = volume_row(self._baseline, [objective])[0] + _STAYS * worse
-            return cost, _STAYS_DEVIATION * worse + 1e-3
-        return self._bend(objective).undo(*self._process(objective).predict(self._features(rows)))
+        learnt = self._learnt_metric(objective, rows)
+        if learnt is not None:
+            bend = self._bend(objective)
+            return bend.undo(learnt[0]), bend.slope(learnt[0]) * learnt[1]
+        worse = np.maximum(self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0], 0.0)
+        cost = volume_row(self._baseline, [objective])[0] + _STAYS * worse
+        return cost, _STAYS_DEVIATION * worse + 1e-3
 
-    def _predict_as_others(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    def _learnt_metric(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray] | None:
+        """Return mean and deviation on the scale of :class:`Bend`; ``None`` before trials tell."""
+        if self.trained >= ENOUGH_TRIALS:
+            return self._process(objective).predict(self._features(rows))
+        if self.is_taught_by_others and objective.name == self._metric.name:
+            return self._as_others(rows)
+        return None
+
+    def _as_others(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         known = [self.experience(), *self._of_others()]
         features = np.concatenate([each.untrained for each in known])
         trained = np.concatenate([each.trained for each in known])
         process = GaussianProcess(features, trained, likeliest_kernel(features, trained))
-        return self._bend(objective).undo(*process.predict(self._features(rows)[:, :2]))
+        return process.predict(self._features(rows)[:, :2])
 
-    def _bend(self, objective: Objective) -> "_Bend":
+    def _bend(self, objective: Objective) -> "Bend":
         base = volume_row(self._baseline, [objective])[0]
-        return _Bend(base, _TURNING_SHARE * (abs(base) or 1.0))
+        return Bend(base, _TURNING_SHARE * (abs(base) or 1.0))
 
     def _process(self, objective: Objective) -> GaussianProcess:
         if objective.name not in self._learnt:
@@ -261,7 +298,7 @@ class Predictor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bend:
+class Bend:
     """A scale that is linear around the baseline's cost and logarithmic far from it.
 
     Regression on it is not led by the few trials that lost almost everything: nobody asks how bad a bad one is.
@@ -271,11 +308,16 @@ class _Bend:
     width: float
 
     def __call__(self, costs: FloatArray) -> FloatArray:
+        """Return costs on this scale."""
         return np.arcsinh((costs - self.base) / self.width)
 
-    def undo(self, mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return mean and deviation as costs; the deviation to first order."""
-        return self.base + self.width * np.sinh(mean), self.width * np.cosh(mean) * deviation
+    def undo(self, bent: FloatArray) -> FloatArray:
+        """Return costs again."""
+        return np.asarray(self.base + self.width * np.sinh(bent))
+
+    def slope(self, bent: FloatArray) -> FloatArray:
+        """Return how fast costs change there."""
+        return np.asarray(self.width * np.cosh(bent))
 
 
 class _SizeChanges:

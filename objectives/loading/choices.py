@@ -28,26 +28,23 @@ def choices_of(declared: Any) -> tuple[Any, ...]:
     if kind == "Choice":
         return tuple(dict.fromkeys(declared.values))
     values = _points(declared) if declared.step is None else _steps(declared)
-    return tuple(sorted({declared.default, *(_number(declared, value) for value in values)}))
+    number = int if kind == "Int" else float
+    return tuple(sorted({declared.default, *map(number, values)}))
 
 
 def _steps(declared: Any) -> list[float]:
     count = declared._get_n_values()
     tried = min(count, _MOST_STEPS)
-    numbers = [round(index * (count - 1) / max(1, tried - 1)) for index in range(tried)]
-    return [_rounded(declared._get_value_by_index(number), _STEP_DIGITS) for number in numbers]
+    indices = [round(place * (count - 1) / max(1, tried - 1)) for place in range(tried)]
+    return [_readable(declared._get_value_by_index(index), _STEP_DIGITS) for index in indices]
 
 
 def _points(declared: Any) -> list[float]:
-    shares = [index / (_POINTS - 1) for index in range(_POINTS)]
-    return [_rounded(declared._sample_numerical_value(share), _POINT_DIGITS) for share in shares]
+    between = [declared._sample_numerical_value(place / (_POINTS - 1)) for place in range(1, _POINTS - 1)]
+    low, high = declared.min_value, declared.max_value
+    return [low, *(min(max(low, _readable(value, _POINT_DIGITS)), high) for value in between), high]
 
 
-def _rounded(value: float, digits: int) -> float:
+def _readable(value: float, digits: int) -> float:
     """Return 0.3 for 0.30000000000000004."""
-    return float(f"{value:.{digits}g}")
-
-
-def _number(declared: Any, value: float) -> float:
-    inside = min(max(value, declared.min_value), declared.max_value)
-    return round(inside) if type(declared).__name__ == "Int" else float(inside)
+    return value if isinstance(value, int) else float(f"{value:.{digits}g}")

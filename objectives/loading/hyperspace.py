@@ -10,6 +10,7 @@ from paretune.objectives.loading.hypermodel import Hypermodel
 from paretune.objectives.loading.model_source import refusals_named
 from paretune.spaces.errors import ModelRefused
 from paretune.spaces.hyperspace import Hyperparameter
+from paretune.spaces.variant import values_of_model
 
 _SEED = 0  # these models are thrown away
 
@@ -27,7 +28,8 @@ def declare_hyperspace(hypermodel: Hypermodel) -> tuple[Hyperparameter, ...]:
         Those that others depend on come first.
 
     Raises:
-        ModelRefused: The function raises, or declares one name with different choices.
+        ModelRefused: The function raises, or declares one name with different choices or one that stands for a
+            setting of the recipe.
     """
     found: dict[str, Hyperparameter] = {}
     with refusals_named(hypermodel.reference):
@@ -73,6 +75,8 @@ def _add(found: dict[str, Hyperparameter], declared: Any) -> None:
     if conditions is None:
         return
     name, choices = declared.name, choices_of(declared)
+    if not values_of_model({name: choices}):
+        raise ModelRefused(f"hyperparameter '{name}' must have another name: this stands for a setting of the recipe.")
     known = found.get(name)
     if known is None:
         found[name] = Hyperparameter(name=name, choices=choices, default=declared.default, conditions=conditions)

@@ -16,6 +16,8 @@ from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
 from paretune.spaces.recipe import Candidate, PruneRecipe, Recipe, Rung
 from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.variant import Variant
+from tests.fakes import VariedEvaluator
 
 
 def a_candidate(sparsity: float = 0.5, *, seed: int = 3) -> Candidate:
@@ -178,6 +180,18 @@ class LedgerContract:
         assert [proxy.policy.digest for proxy in ledger.proxies()] == [proxy.policy.digest for proxy in kept]
         assert ledger.proxies()[0].layer_bytes == {"conv": 61}
         assert ledger.proxies()[0].seconds == pytest.approx(1.75)
+
+    def test_variants_read_back_equal_in_the_order_in_which_they_were_kept(self, ledger: Ledger) -> None:
+        evaluator = VariedEvaluator()
+        kept = [
+            Variant(values={**values, "recipe.prune.epochs": 2.0}, description=evaluator.describe(values))
+            for values in ({"width": 2, "rate": "low"}, {"width": 1, "rate": "high"})
+        ]
+        assert list(ledger.variants()) == []
+        for variant in kept:
+            ledger.keep_variant(variant)
+        assert list(ledger.variants()) == kept
+        assert list(ledger.trials()) == []
 
     def test_a_proxy_is_no_trial(self, ledger: Ledger) -> None:
         ledger.keep_proxy(a_proxy())

@@ -53,7 +53,7 @@ def test_a_prediction_that_bears_out_is_not_widened(tmp_path: Path) -> None:
 
 def test_sizes_that_nothing_tells_are_predicted_with_a_deviation_that_most_keep(tmp_path: Path) -> None:
     # every trial is measured untrained before, by which its size is known: that must not pass for a prediction
-    folder = make_run(tmp_path, trials=20, evaluator=CapriciousEvaluator(), rungs=tuple(Rung))
+    folder = make_run(tmp_path, trials=40, evaluator=CapriciousEvaluator(), rungs=tuple(Rung))
     predictor = predictor_of(folder)
     assert predictor.widening[1] > 1.5
     with open_run(folder) as run:
