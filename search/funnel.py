@@ -120,6 +120,7 @@ class FunnelSampler:
         self._profile: Profile | None = None
         self._additive = AdditiveFront(np.zeros((0, 2)), np.zeros((0, len(self._encoding.units)), np.int64), True)
         self._seeds: list[tuple[int, ...]] | None = None
+        self._needs_seeds = True
         self._shortlist: list[tuple[int, ...]] = []
         self._row_of_digest: dict[str, tuple[int, ...] | None] = {}
         self._tried: dict[tuple[int, ...], Trial] = {}
@@ -219,9 +220,15 @@ class FunnelSampler:
         self._read_proxies()
         return self._predictor.experience()
 
-    def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
-        """From now on, as long as its own trials are too few, go by what those of other variants tell."""
+    def learn_from(self, others: Callable[[], Sequence[Experience]], *, needs_seeds: bool) -> None:
+        """From now on, as long as its own trials are too few, go by what those of other variants tell.
+
+        Args:
+            others: What they tell.
+            needs_seeds: Whether seeds are trained all the same: they are for a search that knows nothing.
+        """
         self._predictor.learn_from(others)
+        self._needs_seeds = needs_seeds
 
     def expected_volume(self) -> float:
         """Return the hypervolume that the variant is expected to cover on its own; 0 before the profile is known."""
@@ -268,8 +275,8 @@ class FunnelSampler:
         return left[0] if left and is_turn else None
 
     def _choose_seeds(self, profile: Profile) -> list[tuple[int, ...]]:
-        if self._predictor.is_taught_by_others:
-            return []  # seeds are for a search that knows nothing
+        if not self._needs_seeds:
+            return []
         front = self._additive
         # by what is known before any trial, so that a resumed run has the same seeds
         predictor = Predictor(self._problem, self._encoding, self._base)

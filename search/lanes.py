@@ -242,7 +242,8 @@ class Lanes:
         for trial in others:
             lane.tell(trial)
         if isinstance(proposer, FunnelSampler):
-            proposer.learn_from(lambda: self._experience_beside(proposer))
+            is_main = variant.values == self._problem.values
+            proposer.learn_from(lambda: self._experience_beside(proposer), needs_seeds=is_main)
         return lane
 
     def _experience_beside(self, own: Proposer) -> list[Experience]:

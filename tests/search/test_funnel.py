@@ -35,6 +35,10 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
 }
 
 
+#: Budgets are small here, and what is learnt is to have its turn.
+FEW_SEEDS = {"seeds": 6}
+
+
 class Measuring(FunnelSampler):
     """Measures what it wants to know before it answers, as the driver does for it."""
 
@@ -53,7 +57,7 @@ class TestFunnel(SamplerContract):
 
     @pytest.fixture
     def settings(self) -> SamplerSettings:
-        return SamplerSettings(name=FUNNEL)
+        return SamplerSettings(name=FUNNEL, arguments=FEW_SEEDS)
 
     @pytest.fixture
     def build(self) -> Build:
@@ -65,7 +69,13 @@ GRADUAL = GradualEvaluator(layers=EVALUATOR.layers)
 
 def funnel_problem(evaluator: AnalyticEvaluator = GRADUAL, *, trials: int = 14, **settings: Any) -> SearchProblem:
     """Return a problem of 3 layers and two objectives."""
-    settings = {"choices": CHOICES, "sampler": FUNNEL, "objectives": (ACCURACY, SIZE), **settings}
+    settings = {
+        "choices": CHOICES,
+        "sampler": FUNNEL,
+        "arguments": FEW_SEEDS,
+        "objectives": (ACCURACY, SIZE),
+        **settings,
+    }
     return a_problem(evaluator, budget=Budget(trials=trials), **settings)
 
 
@@ -103,7 +113,7 @@ def test_the_seeds_are_of_the_additive_front_and_far_apart() -> None:
     problem = funnel_problem(trials=8)
     _, ledger, _ = search(problem, evaluator=GRADUAL)
     seeds = [trial for trial in own(ledger) if trial.origin == "seed"]
-    assert origins(own(ledger))[: FunnelSettings().seeds] == ["seed"] * FunnelSettings().seeds
+    assert origins(own(ledger))[:6] == ["seed"] * 6
     encoding = Encoding(problem.space)
     assert {encoding.row_of_trial(trial) for trial in seeds} <= additive_rows(problem, ledger)
     sizes = [values_of(trial)["size_bytes"] for trial in seeds]
@@ -128,6 +138,15 @@ def test_the_seeds_are_expected_to_meet_the_constraints(constraints: list[Constr
             )
 
 
+def test_after_the_first_six_seeds_take_turns_with_what_is_learnt() -> None:
+    found = origins(trials_of(arguments={}, trials=20))
+    assert found[:6] == ["seed"] * 6
+    later = ["seed" if origin == "seed" else "learnt" for origin in found[6:]]
+    assert later[:2] == ["learnt", "seed"]
+    assert 3 <= later[:10].count("seed") <= 5  # the learner may propose a seed by itself
+    assert found.count("seed") <= FunnelSettings().seeds
+
+
 def test_the_usual_uniform_policies_are_left_out() -> None:
     assert "reference" not in origins(trials_of(trials=4))
 
@@ -139,7 +158,9 @@ def test_later_proposals_come_from_what_was_learnt_and_enlarge_the_front_more_th
     problem = funnel_problem(trials=20)
     volumes = []
     for sampler in (FUNNEL, "random"):
-        _, ledger, events = search(replace(problem, sampler=SamplerSettings(name=sampler)), evaluator=GRADUAL)
+        _, ledger, events = search(
+            problem if sampler == FUNNEL else replace(problem, sampler=SamplerSettings(name=sampler)), evaluator=GRADUAL
+        )
         volumes.append([event.hypervolume for event in events if isinstance(event, TrialEnded)][-1])
         if sampler == FUNNEL:
             assert origins(own(ledger)).count("learner") > 5
@@ -221,7 +242,7 @@ class Blind(GradualEvaluator):
 
 @pytest.mark.parametrize("evaluator", [GRADUAL, Liar(layers=EVALUATOR.layers)], ids=["honest", "lying"])
 def test_optuna_keeps_its_share_whatever_the_profile_says(evaluator: AnalyticEvaluator) -> None:
-    found = trials_of(evaluator, arguments={"explore_every": 3}, trials=30)
+    found = trials_of(evaluator, arguments={**FEW_SEEDS, "explore_every": 3}, trials=30)
     later = [origin for origin in origins(found) if origin in ("learner", "tpe")]
     assert len(later) > 12
     assert all("tpe" in later[start : start + 3] for start in range(len(later) - 2))
@@ -279,7 +300,7 @@ def test_leaves_are_proposed_and_cost_no_steps() -> None:
 
 def test_leaves_are_looked_for_on_purpose() -> None:
     """In a large space hardly any is met by chance."""
-    counts = [origins(trials_of(choices={}, arguments={"leaves": leaves})).count(LEAF) for leaves in (False, True)]
+    counts = [origins(trials_of(choices={}, arguments={**FEW_SEEDS, "leaves": leaves})).count(LEAF) for leaves in (False, True)]
     assert counts[0] < counts[1]
 
 
