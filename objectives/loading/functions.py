@@ -107,7 +107,8 @@ def reason_of(error: Exception) -> str:
     telling = [line for line in lines if line and not line.startswith("[[")]  # not the nodes of a graph
     if not telling:
         return ""
-    return telling[-1] if telling[0].endswith(":") else telling[0]
+    line = telling[-1] if telling[0].endswith(":") else telling[0]
+    return line.removeprefix(f"{type(error).__name__}: ")
 
 
 def function_digest(reference: str, beside: Path) -> str:

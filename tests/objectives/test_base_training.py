@@ -194,7 +194,7 @@ def test_training_that_diverges_or_raises_is_infeasible():
         model.compile("adam", keras.losses.CategoricalCrossentropy())
         return model
 
-    with pytest.raises(Infeasible, match=r"training raised ValueError: .*Shapes \(16,\) and \(16, 3\)") as caught:
+    with pytest.raises(Infeasible, match=r"^training raised ValueError: Shapes \(None, 1\) and") as caught:
         train(unfit)
     assert "\n" not in str(caught.value)
 

@@ -63,6 +63,33 @@ def test_models_build_untrained_with_the_size_they_claim(name, layers, parameter
     assert sum(isinstance(layer, kinds) for layer in model.layers) == layers
 
 
+@pytest.mark.parametrize(
+    ("values", "layers", "parameters"),
+    [({}, 5, 16_986), ({"width": 8}, 5, 4_466), ({"width": 32, "depth": 3}, 7, 289_066), ({"depth": 1}, 3, 2_778)],
+)
+def test_the_model_that_is_built_for_its_hyperparameters_grows_with_them(values, layers, parameters):
+    from keras_tuner import HyperParameters
+
+    hp = HyperParameters()
+    hp.values = {"learning_rate": 1e-2, **values}
+    model = zoo.digits_cnn(hp)
+    assert [each.name for each in hp.space] == ["width", "depth", "learning_rate"]
+    assert model.count_params() == parameters
+    assert sum(isinstance(layer, keras.layers.Conv2D | keras.layers.Dense) for layer in model.layers) == layers
+    assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(1e-2)
+
+
+@pytest.mark.slow
+def test_the_model_that_is_built_for_its_hyperparameters_can_be_trained():
+    from keras_tuner import HyperParameters
+
+    keras.utils.set_random_seed(0)
+    data, model = zoo.digits_data(), zoo.digits_cnn(HyperParameters())
+    model.fit(data["x_train"], data["y_train"], epochs=6, batch_size=64, verbose=0)
+    predicted = model.predict(data["x_test"], verbose=0).argmax(axis=1)
+    assert np.mean(predicted == data["y_test"]) >= 0.95
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least"), [("digits_resnet", 0.98), ("digit_rows_lstm", 0.95), ("breast_cancer_mlp", 0.95)]

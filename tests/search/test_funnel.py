@@ -300,7 +300,8 @@ def test_leaves_are_proposed_and_cost_no_steps() -> None:
 
 def test_leaves_are_looked_for_on_purpose() -> None:
     """In a large space hardly any is met by chance."""
-    counts = [origins(trials_of(choices={}, arguments={**FEW_SEEDS, "leaves": leaves})).count(LEAF) for leaves in (False, True)]
+    settings = [{**FEW_SEEDS, "leaves": leaves} for leaves in (False, True)]
+    counts = [origins(trials_of(choices={}, arguments=each)).count(LEAF) for each in settings]
     assert counts[0] < counts[1]
 
 
