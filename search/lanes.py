@@ -1,6 +1,5 @@
 """Lanes: what a search knows of each variant, side by side; without hyperparameters there is one."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass, replace
@@ -26,6 +25,8 @@ from paretune.spaces.variant import Variant, values_of_model
 #: The origin of trials of base models that were built for the search.
 BASE = "base"
 _SECONDS_BETWEEN_LOOKS = 1.0
+#: By what factor a policy may promise less if it is the first of its variant: there is more to learn from it.
+_NEWNESS = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,8 +146,9 @@ class Lanes:
             has_to_ask = isinstance(lane.proposer, FunnelSampler) and not lane.proposer.is_profiled
             if has_to_ask and not lane.proxies.measure(lane.proposer.wanted(), on_progress=on_proxy):
                 return []
-        # of equal ones the older first; before all, those of which no policy has been tried
-        return sorted(self._lanes, key=lambda lane: math.inf if self._is_new(lane) else _promise(lane), reverse=True)
+        # of equal ones the older first
+        worth = {id(lane): _promise(lane) * (_NEWNESS if self._is_new(lane) else 1) for lane in self._lanes}
+        return sorted(self._lanes, key=lambda lane: worth[id(lane)], reverse=True)
 
     def _is_new(self, lane: Lane) -> bool:
         trials = self._trials.values()

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,12 @@ import numpy as np
 from paretune.search.additive import farthest_first
 from paretune.search.front import FloatArray
 from paretune.search.residual import GaussianProcess, likeliest_kernel
-from paretune.spaces.hyperspace import OFF, Hyperparameter, all_values
+from paretune.spaces.hyperspace import OFF, Hyperparameter, all_values, normal_values
 
 #: Trained trials for each variant, so that a search does not spend itself on base models.
 TRIALS_PER_VARIANT = 6
-#: Variants that are spread over the hyperspace before anything is concluded from them.
-_SPREAD = 4
+#: Variants whose volume must be known before anything is concluded from it.
+_ENOUGH = 3
 #: Of larger hyperspaces, only the first so many combinations are considered.
 _MOST_LISTED = 20_000
 #: How many standard deviations of hope a variant is given.
@@ -23,7 +23,9 @@ _HOPE = 1.0
 
 
 class Scout:
-    """Proposes variants: first spread over the hyperspace, then where the most volume can be hoped for.
+    """Proposes variants: first a neighbour of the baseline's in each hyperparameter, then the most hopeful.
+
+    The lower neighbour where there is one: it is the smaller model more often than not.
 
     Args:
         hyperspace: What differs between variants.
@@ -59,14 +61,28 @@ class Scout:
         left = np.setdiff1d(np.arange(len(self._all)), taken)
         if not len(left):
             return None
+        neighbour = next((values for values in self._neighbours() if self._all.index(values) in left), None)
+        if neighbour is not None:
+            return neighbour
         told = [(self._place(values), volume) for values, volume in known if volume is not None]
-        if len(told) < _SPREAD:
+        if len(told) < _ENOUGH:
             (following,) = farthest_first(self._places, 1, taken=taken) or [int(left[0])]
             return self._all[following]
         places, volumes = np.array([place for place, _ in told]), np.array([volume for _, volume in told])
         process = GaussianProcess(places, volumes, likeliest_kernel(places, volumes))
         mean, deviation = process.predict(self._places[left])
         return self._all[int(left[np.argmax(mean + _HOPE * deviation)])]
+
+    def _neighbours(self) -> Iterator[dict[str, Any]]:
+        """Yield variants that differ from the baseline's in one hyperparameter, one for each."""
+        default = {each.name: each.default for each in self._hyperspace}
+        base = normal_values(self._hyperspace, default)
+        for each in self._hyperspace:
+            place = each.choices.index(each.default)
+            other = each.choices[place - 1 if place else min(1, len(each.choices) - 1)]
+            values = normal_values(self._hyperspace, {**default, each.name: other})
+            if values != base and values in self._all:
+                yield values
 
     def _place(self, values: Mapping[str, Any]) -> FloatArray:
         """Return values as numbers in [0, 1]: numbers by rank, anything else a column for each choice."""

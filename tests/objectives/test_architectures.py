@@ -193,6 +193,7 @@ def test_an_untouched_proxy_and_a_compressed_candidate_are_not_charged_for_the_b
 
 
 def test_every_latency_is_a_ratio_to_the_file_of_the_defaults(architectures, monkeypatch):
+    base = architectures.baseline().artifacts["model.tflite"]
     seen = []
 
     def measure(exported, base, **arguments):
@@ -206,7 +207,6 @@ def test_every_latency_is_a_ratio_to_the_file_of_the_defaults(architectures, mon
         architectures.evaluate(candidate_of(architectures, WIDE, wish), Rung.FULL, Limit())
         for wish in (UNTOUCHED, PRUNED)
     ]
-    base = architectures.baseline().artifacts["model.tflite"]
     assert seen == [(each.artifacts["model.tflite"], base) for each in measured]
     assert base != measured[0].artifacts["model.tflite"]
 
