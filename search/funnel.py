@@ -49,7 +49,7 @@ class FunnelSettings:
         leaves: Whether policies that share a trained stem are looked for on purpose.
     """
 
-    seeds: int = 12
+    seeds: int = 20
     explore_every: int = 10
     shortlist: int = 6
     thrift: float = 0.25

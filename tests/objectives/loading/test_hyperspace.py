@@ -142,7 +142,7 @@ def test_a_branch_that_raises_is_refused_but_a_choice_that_raises_is_for_its_tri
     assert declare(by_choice)["size"].choices == (3, 99)
 
 
-def test_scopes_that_can_never_be_entered_do_not_keep_it_searching():
+def test_what_no_choice_leads_to_is_left_out():
     def build(hp: Any) -> None:
         hp.Choice("kind", ["dense", "conv"])
         hp.Choice("units", [4, 8], parent_name="kind", parent_values=["recurrent"])
