@@ -136,6 +136,26 @@ def test_a_fit_of_the_users_own_gets_what_keras_tuner_would_give_it():
     assert trained.training_steps == 2 * 3
 
 
+def test_what_is_drawn_while_building_does_not_change_what_is_drawn_while_training():
+    drawn = []
+
+    def fit(self, hp, model, *args, **kwargs):
+        drawn.append((np.random.random(), float(tf.random.uniform(()))))
+
+    hypermodel = hypermodel_with(fit)
+    build = hypermodel.build
+
+    def build_and_draw(hp):
+        if not drawn:
+            drawn.append((np.random.random(), float(tf.random.uniform(()))))
+        return build(hp)
+
+    hypermodel.build = build_and_draw
+    for _ in range(2):
+        train(hypermodel)
+    assert drawn[1] == drawn[2]
+
+
 def held_out():
     return {"validation": DATA.validation, "test": DATA.test}
 

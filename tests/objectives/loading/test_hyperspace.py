@@ -50,6 +50,9 @@ def test_every_conditional_scope_is_entered_and_its_parents_come_first():
                 with hp.conditional_scope("pooled", [True]):
                     if pooled:
                         hp.Choice("pool", [2, 3])
+        with hp.conditional_scope("kind", ["none"]):
+            if kind == "none":
+                hp.Choice("scale", [1, 2])
         with hp.conditional_scope("kind", ["dense", "conv"]):
             hp.Int("units", 1, 2)
 
@@ -58,11 +61,13 @@ def test_every_conditional_scope_is_entered_and_its_parents_come_first():
         "kind": {},
         "units": {"kind": ("dense", "conv")},
         "pooled": {"kind": ("conv",)},
+        "scale": {"kind": ("none",)},
         "pool": {"kind": ("conv",), "pooled": (True,)},
     }
     for number, each in enumerate(found.values()):
         assert set(each.conditions) <= set(list(found)[:number])
-    assert default_values(tuple(found.values())) == {"kind": "dense", "units": 1, "pooled": OFF, "pool": OFF}
+    values = {"kind": "dense", "units": 1, "pooled": OFF, "scale": OFF, "pool": OFF}
+    assert default_values(tuple(found.values())) == values
 
 
 def test_what_only_some_choices_declare_matters_only_with_them():
