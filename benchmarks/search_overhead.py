@@ -22,7 +22,7 @@ from paretune.search.driver import run_search
 from paretune.search.settings import FUNNEL, SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.layers import LayerSpec
+from paretune.spaces.layers import LayerSpec, untouched_policy
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
@@ -52,7 +52,7 @@ class FormulaEvaluator:
 
     def baseline(self) -> Measurement:
         """Return what the uncompressed model measures."""
-        return Measurement(values=self._values(untouched(self.layers), Rung.FULL))
+        return Measurement(values=self._values(untouched_policy(self.layers), Rung.FULL))
 
     def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
         """Return what the formula gives."""
@@ -93,11 +93,6 @@ class FormulaEvaluator:
             "size_bytes": 2_000 + sum(_bytes(spec, policy[spec.name]) for spec in self.layers),
             "latency_ratio": 1.0,
         }
-
-
-def untouched(layers: tuple[LayerSpec, ...]) -> Policy:
-    """Return the policy that leaves every layer as it was."""
-    return Policy(tuple((spec.name, LayerPolicy()) for spec in layers))
 
 
 def _loss(place: int, decided: LayerPolicy) -> float:
@@ -153,7 +148,7 @@ def main() -> None:
         budget=Budget(trials=asked.trials),
     )
     ledger, service = MemoryLedger(), _TimedService(evaluator)
-    candidate = Candidate(architecture=description.architecture, recipe=Recipe(), policy=untouched(layers))
+    candidate = Candidate(architecture=description.architecture, recipe=Recipe(), policy=untouched_policy(layers))
     trial = ledger.open_trial(candidate=candidate, rung=Rung.FULL, origin="baseline", parameters={})
     ledger.close_trial(replace(trial, state=TrialState.COMPLETE, measurement=evaluator.baseline()))
     started = time.perf_counter()

@@ -170,8 +170,6 @@ def _bounds(problem: SearchProblem, baseline: Mapping[str, float]) -> list[dict[
 def _unsatisfiable(
     problem: SearchProblem, baseline: Mapping[str, float], trials: Sequence[Trial], probes: _Probes
 ) -> str:
-    if problem.hyperspace:
-        return ""  # another model may be small enough
     try:
         check_satisfiable(problem, trials, baseline, probes.estimate)
     except Unsatisfiable as error:

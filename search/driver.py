@@ -20,7 +20,7 @@ from paretune.search.families import LEAF
 from paretune.search.flights import Flights
 from paretune.search.front import find_front, hypervolume, hypervolume_history, reference_point, values_of
 from paretune.search.lanes import BASE, Lane, Lanes
-from paretune.search.proxies import HANDFUL
+from paretune.search.proxies import HANDFUL, SECONDS_BETWEEN_LOOKS
 from paretune.search.references import Proposal
 from paretune.search.refusal import SizeGate, size_bounds
 from paretune.search.satisfiable import check_satisfiable
@@ -34,8 +34,6 @@ from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 
-#: Seconds between two looks at the budget and at whether to stop.
-SECONDS_BETWEEN_LOOKS = 1.0
 #: Trials that may fail in a row, and policies that may be refused in a row, before something must be wrong.
 MOST_FAILURES_IN_A_ROW = 20
 MOST_REFUSALS_IN_A_ROW = 200
@@ -125,9 +123,8 @@ class _Search:
         if finished:
             return SearchOutcome(reason=finished)
         self._consider_stopping()
-        if not self._problem.hyperspace:  # another model may be small enough
-            main = self._lanes.main
-            check_satisfiable(self._problem, self._trials, self._baseline, lambda policy: self._estimate(main, policy))
+        main = self._lanes.main
+        check_satisfiable(self._problem, self._trials, self._baseline, lambda policy: self._estimate(main, policy))
         while True:
             if self._stop_requested():
                 self.flights.abandon("the search was told to stop")

@@ -11,20 +11,19 @@ from paretune.search.ladder import Ladder
 from paretune.search.predictor import Experience
 from paretune.search.proposer import Proposer
 from paretune.search.proposers import build_proposer
-from paretune.search.proxies import ProxyBook
+from paretune.search.proxies import SECONDS_BETWEEN_LOOKS, ProxyBook
 from paretune.search.scout import Scout
 from paretune.search.settings import SearchProblem
 from paretune.spaces.errors import ConfigurationError, TrialError
 from paretune.spaces.evaluator import EvaluationService
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.ledger import Ledger
-from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import Candidate, Limit
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant, values_of_model
 
 #: The origin of trials of base models that were built for the search.
 BASE = "base"
-_SECONDS_BETWEEN_LOOKS = 1.0
 #: By what factor a policy may promise less if it is the first of its variant: there is more to learn from it.
 _NEWNESS = 2.0
 
@@ -111,10 +110,6 @@ class Lanes:
         if trial.candidate.is_base_model:
             self._open_what_can_be()
 
-    def knows(self, candidate: Candidate) -> bool:
-        """Return whether a trial has had this candidate."""
-        return self.of(candidate).proposer.knows(candidate.policy.digest)
-
     def grow(self, *, trained: int) -> Candidate | None:
         """Build the next variant, if it is time for one.
 
@@ -198,7 +193,7 @@ class Lanes:
         """Return the variant of a new base model; ``None`` if it cannot be built, or there was no time to."""
         limit = Limit(seconds=self._problem.trial_seconds)
         future = self._service.submit_description(values_of_model(values), limit)
-        while not wait([future], timeout=_SECONDS_BETWEEN_LOOKS).done:
+        while not wait([future], timeout=SECONDS_BETWEEN_LOOKS).done:
             if self._must_stop():
                 future.cancel()
                 return None
@@ -233,11 +228,8 @@ class Lanes:
             base = next(trial for trial in self._trials.values() if _is_base(trial.candidate, description.architecture))
         own, others = [base], list[Trial]()
         for trial in self._trials.values():
-            is_own = (trial.candidate.architecture, trial.candidate.recipe) == (
-                description.architecture,
-                problem.recipe,
-            )
             if trial.number != base.number:
+                is_own = trial.candidate.base == (description.architecture, problem.recipe)
                 (own if is_own else others).append(trial)
         proposer = build_proposer(problem, own, proxies.known, baseline=self._baseline)
         lane = Lane(variant.values, problem, proxies, proposer, Ladder(problem, values_of(base), own, proxies.known))
@@ -255,10 +247,9 @@ class Lanes:
     def _base_of(self, variant: Variant) -> Candidate:
         """Return the base model of a variant as a candidate: no layer is touched."""
         description = variant.description
-        untouched = Policy(tuple((layer.name, LayerPolicy()) for layer in description.layers))
         # whatever the variant's own recipe, its base model is one: it is measured once
         return replace(
-            self._problem.candidate(untouched),
+            self._problem.candidate(untouched_policy(description.layers)),
             architecture=description.architecture,
             hyperparameters={**self._problem.values, **description.hyperparameters},
         )

@@ -173,15 +173,21 @@ class Predictor:
         Args:
             rows: Shape (policies, units); each needs a proxy unless there is a profile.
         """
-        columns = [self._predict(objective, rows) for objective in self._objectives]
+        learnt = [self._learnt_metric(objective, rows) for objective in self._objectives]
+        columns = [
+            self._predict(objective, rows, known) for objective, known in zip(self._objectives, learnt, strict=True)
+        ]
         mean, deviation = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
-        first = self._objectives[0]
-        learnt = self._learnt_metric(first, rows) if first.name in (self._metric.name, "loss") else None
-        return Prediction(mean, deviation, learnt, None if learnt is None else self._bend(first))
+        return Prediction(mean, deviation, learnt[0], None if learnt[0] is None else self._bend(self._objectives[0]))
 
-    def _predict(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-        if objective.name in (self._metric.name, "loss"):
-            return self._predict_metric(objective, rows)
+    def _predict(
+        self, objective: Objective, rows: IntArray, learnt: tuple[FloatArray, FloatArray] | None
+    ) -> tuple[FloatArray, FloatArray]:
+        if learnt is not None:
+            bend = self._bend(objective)
+            return bend.undo(learnt[0]), bend.slope(learnt[0]) * learnt[1]
+        if self._is_learnt(objective):
+            return self._untaught(objective, rows)
         if objective.log:
             return self._predict_size(objective, rows)
         base = self._base_values.get(objective.name, self._baseline[objective.name])
@@ -197,17 +203,20 @@ class Predictor:
     def _base_values(self) -> Mapping[str, float]:
         return self._baseline if self._profile is None else self._profile.base.values
 
-    def _predict_metric(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-        learnt = self._learnt_metric(objective, rows)
-        if learnt is not None:
-            bend = self._bend(objective)
-            return bend.undo(learnt[0]), bend.slope(learnt[0]) * learnt[1]
+    def _is_learnt(self, objective: Objective) -> bool:
+        """Whether trials teach it: the task's metric, or the loss."""
+        return objective.name in (self._metric.name, "loss")
+
+    def _untaught(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return a guess of the metric, or the loss, before trials tell."""
         worse = np.maximum(self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0], 0.0)
         cost = volume_row(self._baseline, [objective])[0] + _STAYS * worse
         return cost, _STAYS_DEVIATION * worse + 1e-3
 
     def _learnt_metric(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray] | None:
-        """Return mean and deviation on the scale of :class:`Bend`; ``None`` before trials tell."""
+        """Return mean and deviation on the scale of :class:`Bend`; ``None`` before trials tell, or of anything else."""
+        if not self._is_learnt(objective):
+            return None
         if self.trained >= ENOUGH_TRIALS:
             return self._process(objective).predict(self._features(rows))
         if self.is_taught_by_others and objective.name == self._metric.name:

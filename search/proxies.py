@@ -13,7 +13,7 @@ from paretune.spaces.proxy import Proxy, proxy_of
 from paretune.spaces.recipe import Limit, Rung
 
 #: Seconds between two looks at whether to stop.
-_SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS = 1.0
 #: Up to so many policies are kept together or not at all: whoever is to choose among them knows all of them or none,
 #: and so chooses the same when a search is stopped in between and goes on.
 HANDFUL = 12
@@ -86,7 +86,7 @@ class ProxyBook:
                 policy = waiting.pop()
                 limit = Limit(seconds=self._problem.trial_seconds)
                 flying[self._service.submit(self._problem.candidate(policy), Rung.PROXY, limit)] = policy
-            finished = wait(flying, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED).done
+            finished = wait(flying, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED).done
             # In the order in which they were asked, so that a resumed run reads the same book.
             ended += [(flying.pop(future), future) for future in list(flying) if future in finished]
             is_done, must_stop = not flying and not waiting, self._must_stop()

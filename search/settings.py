@@ -12,10 +12,10 @@ from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Constraint, Objective
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Recipe, Rung
-from paretune.spaces.space import Space, SpaceSettings, build_space
+from paretune.spaces.space import Space, SpaceSettings
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Budget
-from paretune.spaces.variant import Variant, recipe_with, settings_without_strangers
+from paretune.spaces.variant import Variant, recipe_with, space_of
 
 #: The name of Paretune's own sampler.
 FUNNEL = "funnel"
@@ -125,12 +125,10 @@ class SearchProblem:
         Raises:
             ConfigurationError: If nothing can be searched about its model.
         """
-        layers = variant.description.layers
-        settings = settings_without_strangers(self.space_settings, [layer.name for layer in layers])
         return replace(
             self,
             description=variant.description,
-            space=build_space(layers, settings),
+            space=space_of(variant.description, self.space_settings),
             recipe=recipe_with(self.recipe, variant.values),
             values=variant.values,
         )

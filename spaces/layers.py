@@ -1,10 +1,10 @@
 """What the doctor knows about one layer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policy import LayerPolicy, Quantization
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +75,8 @@ class LayerSpec:
 
     def _why(self, subject: str) -> str:
         return self.refusals.get(subject, f"{self.kind} layers do not support it.")
+
+
+def untouched_policy(layers: Iterable[LayerSpec]) -> Policy:
+    """Return the policy that leaves every layer as it was: the baseline's, and any base model's."""
+    return Policy(tuple((spec.name, LayerPolicy()) for spec in layers))

@@ -8,7 +8,7 @@ from typing import Any
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.hyperspace import OFF, Hyperparameter
 from paretune.spaces.recipe import STAGES, Recipe, Rung
-from paretune.spaces.space import SpaceSettings
+from paretune.spaces.space import Space, SpaceSettings, build_space
 
 _RECIPE = "recipe"
 
@@ -69,6 +69,16 @@ def most_steps(recipe: Recipe, searched: Sequence[Hyperparameter], samples: int)
         batch_size = min(choices.get(f"{_RECIPE}.{stage}.batch_size", (settings.batch_size,)))
         total += replace(settings, epochs=epochs, batch_size=batch_size).steps(samples, Rung.FULL)
     return total
+
+
+def space_of(description: ModelDescription, settings: SpaceSettings) -> Space:
+    """Return the space of a variant's model; entries about layers that it does not have are left out.
+
+    Raises:
+        ConfigurationError: If nothing can be searched about it.
+    """
+    layers = description.layers
+    return build_space(layers, settings_without_strangers(settings, [layer.name for layer in layers]))
 
 
 def settings_without_strangers(settings: SpaceSettings, names: Sequence[str]) -> SpaceSettings:

@@ -14,7 +14,7 @@ from paretune.search.simulation import MemoryLedger
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
 from paretune.spaces.hyperspace import Hyperparameter, default_values
-from paretune.spaces.layers import LayerSpec
+from paretune.spaces.layers import LayerSpec, untouched_policy
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
@@ -96,7 +96,7 @@ class AnalyticEvaluator:
         )
 
     def baseline(self) -> Measurement:
-        untouched = Policy(tuple((spec.name, LayerPolicy()) for spec in self.layers))
+        untouched = untouched_policy(self.layers)
         values = self._values(untouched, Rung.FULL)
         return Measurement(values=values, artifacts={"model.tflite": _file_of(values)})
 
@@ -346,7 +346,7 @@ class ThreadedService:
 def with_baseline(evaluator: AnalyticEvaluator, ledger: MemoryLedger | None = None) -> MemoryLedger:
     """Return a ledger whose trial 0 is the evaluator's baseline, as the search expects it."""
     ledger = ledger or MemoryLedger()
-    untouched = Policy(tuple((spec.name, LayerPolicy()) for spec in evaluator.layers))
+    untouched = untouched_policy(evaluator.layers)
     candidate = Candidate(architecture=evaluator.describe().architecture, recipe=Recipe(), policy=untouched)
     trial = ledger.open_trial(candidate=candidate, rung=Rung.FULL, origin="baseline", parameters={})
     ledger.close_trial(replace(trial, state=TrialState.COMPLETE, measurement=evaluator.baseline(), ended=time.time()))

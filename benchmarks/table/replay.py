@@ -12,9 +12,9 @@ from paretune.search.events import SearchEvent, TrialEnded
 from paretune.search.front import values_of
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger, VirtualClock
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import Candidate, Limit, Rung
 from paretune.spaces.trial import Budget, Trial, TrialState
 
@@ -135,7 +135,7 @@ def replay(table: Table, problem: SearchProblem) -> Course:
     """Search a table as the command would, and return the course."""
     watch = _Watch(table)
     ledger = MemoryLedger()
-    untouched = Policy(tuple((spec.name, LayerPolicy()) for spec in problem.space.layers))
+    untouched = untouched_policy(problem.space.layers)
     trial = ledger.open_trial(candidate=problem.candidate(untouched), rung=Rung.FULL, origin="baseline", parameters={})
     baseline = Measurement(values=table.about["values"])
     ledger.close_trial(replace(trial, state=TrialState.COMPLETE, measurement=baseline, ended=time.time()))

@@ -2,7 +2,7 @@
 
 import click
 
-from paretune.experiments.commands.options import print_json, read_bytes, run_argument, say
+from paretune.experiments.commands.options import format_option_with, print_json, read_bytes, run_argument, say
 
 
 @click.command("front")
@@ -12,14 +12,7 @@ from paretune.experiments.commands.options import print_json, read_bytes, run_ar
 @click.option(
     "--max-latency", type=click.FloatRange(min=0, min_open=True), help="Slowest, as a multiple of the baseline."
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json", "keras-tuner"]),
-    default="table",
-    show_default=True,
-    help="How to print; keras-tuner: the trials as HyperParameters.",
-)
+@format_option_with("keras-tuner", help_="How to print; keras-tuner: the trials as HyperParameters.")
 def command(run: str, max_size: float | None, max_drop: float | None, max_latency: float | None, format_: str) -> None:
     """Show the front of RUN (a folder, or a name under runs/); ask it again with tighter bounds.
 

@@ -1,6 +1,7 @@
 """Options and arguments that several commands share."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,21 @@ from paretune.spaces.objective import read_quantity
 
 experiment_argument = click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml")
 run_argument = click.argument("run", metavar="RUN")
-format_option = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print.",
-)
+
+
+def format_option_with(*more: str, help_: str = "How to print.") -> Callable[[Any], Any]:
+    """Return the option ``--format table|json``, with more formats where a command has them."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["table", "json", *more]),
+        default="table",
+        show_default=True,
+        help=help_,
+    )
+
+
+format_option = format_option_with()
 trust_option = click.option("--trust-model", is_flag=True, help="Let code inside the model file run.")
 
 

@@ -10,7 +10,7 @@ from paretune.experiments.config.policy_file import read_policy_file
 from paretune.experiments.exports.export import ExportContent, export_trial
 from paretune.experiments.runs.fingerprint import require_same
 from paretune.experiments.runs.run import MODEL_FILE, Run
-from paretune.experiments.runs.searching import search_problem, untouched_policy
+from paretune.experiments.runs.searching import search_problem
 from paretune.experiments.terminal.tables import metric_cell, times_smaller
 from paretune.experiments.terminal.wording import bytes_text
 from paretune.experiments.workers.handle import EvaluatorFactory
@@ -18,6 +18,7 @@ from paretune.experiments.workers.one_worker import one_worker
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
 from paretune.search.front import PICKS, pick, values_of
 from paretune.spaces.evaluator import ModelDescription, Split
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective
 from paretune.spaces.recipe import Candidate, Limit, Rung
@@ -116,7 +117,7 @@ def apply_policy(
     with one_worker(experiment, trust_model=trust_model, build=build) as pool:
         description = pool.describe()
         problem = search_problem(experiment, description)
-        untouched = problem.candidate(untouched_policy(problem.space))
+        untouched = problem.candidate(untouched_policy(problem.space.layers))
         values = document.values(problem.hyperspace)
         if values != problem.values:
             say("building and training the base model")

@@ -5,8 +5,7 @@ from typing import Any
 from paretune.experiments.runs.run import Run
 from paretune.search.front import Front
 from paretune.search.hyperparameters import hyperparameters_of
-from paretune.spaces.space import build_space
-from paretune.spaces.variant import settings_without_strangers
+from paretune.spaces.variant import space_of
 
 
 def keras_tuner_document(run: Run, front: Front) -> list[dict[str, Any]]:
@@ -20,8 +19,7 @@ def keras_tuner_document(run: Run, front: Front) -> list[dict[str, Any]]:
     }
     found = []
     for trial in front.trials:
-        layers = descriptions[trial.candidate.architecture].layers
-        settings = settings_without_strangers(run.experiment.space, [layer.name for layer in layers])
-        hyperparameters = hyperparameters_of(trial, build_space(layers, settings), run.hyperspace)
+        space = space_of(descriptions[trial.candidate.architecture], run.experiment.space)
+        hyperparameters = hyperparameters_of(trial, space, run.hyperspace)
         found.append({"trial": trial.number, "hyperparameters": hyperparameters})
     return found

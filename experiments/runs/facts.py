@@ -70,10 +70,7 @@ def description_document(description: ModelDescription) -> dict[str, Any]:
         "machine": dict(description.machine),
         "samples": dict(description.samples),
         "hyperparameters": dict(description.hyperparameters),
-        "hyperspace": [
-            {**asdict(replace(each, conditions={})), "conditions": dict(each.conditions)}
-            for each in description.hyperspace
-        ],
+        "hyperspace": [asdict(each) for each in description.hyperspace],
     }
 
 

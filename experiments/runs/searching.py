@@ -29,10 +29,10 @@ from paretune.search.stopping import StopRules
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.hyperspace import default_values
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.objective import Constraint, Objective
-from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import Rung
-from paretune.spaces.space import Space, build_space
+from paretune.spaces.space import build_space
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import recipe_hyperparameters
@@ -208,11 +208,6 @@ def search_problem(experiment: Experiment, description: ModelDescription) -> Sea
         )
 
 
-def untouched_policy(space: Space) -> Policy:
-    """Return the policy that leaves every layer as it was: the baseline's."""
-    return Policy(tuple((spec.name, LayerPolicy()) for spec in space.layers))
-
-
 @contextmanager
 def _named(experiment: Experiment) -> Iterator[None]:
     """Name the file in what is wrong with it."""
@@ -278,7 +273,7 @@ def _measure_baseline(run: Run, pool: WorkerPool, problem: SearchProblem, say: C
     if trials:
         trial = run.ledger.reopen_trial(0)
     else:
-        candidate = problem.candidate(untouched_policy(problem.space))
+        candidate = problem.candidate(untouched_policy(problem.space.layers))
         trial = run.ledger.open_trial(candidate=candidate, rung=Rung.FULL, origin="baseline", parameters={})
     try:
         measurement = pool.baseline()

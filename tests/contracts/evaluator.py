@@ -9,9 +9,8 @@ import pytest
 
 from paretune.spaces.errors import LimitReached
 from paretune.spaces.evaluator import Evaluator, Split
-from paretune.spaces.layers import LayerSpec
 from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe
 from paretune.spaces.space import SpaceSettings, build_space
 
@@ -128,11 +127,6 @@ class EvaluatorContract:
         assert dict(values) == {name: measurement.values[name] for name in values}
         assert set(_without_latency(measurement.values)) <= set(values)
         assert "latency_ratio" not in values
-
-
-def untouched_policy(layers: tuple[LayerSpec, ...]) -> Policy:
-    """Return the policy of the baseline."""
-    return Policy(tuple((spec.name, LayerPolicy()) for spec in layers))
 
 
 def _without_latency(values: object) -> dict[str, float]:

@@ -11,10 +11,10 @@ from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import facts_to_remember, open_run
-from paretune.experiments.runs.searching import untouched_policy
 from paretune.search.driver import run_search
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.space import build_space
 from paretune.spaces.trial import Budget, TrialState
@@ -80,7 +80,7 @@ def make_run(
     ledger = SqlLedger.create(folder.ledger)
     try:
         ledger.remember(facts_to_remember(experiment, facts))
-        candidate = problem.candidate(untouched_policy(problem.space))
+        candidate = problem.candidate(untouched_policy(problem.space.layers))
         trial = ledger.open_trial(candidate=candidate, rung=Rung.FULL, origin="baseline", parameters={})
         ended = {"state": TrialState.COMPLETE, "measurement": evaluator.baseline(), "ended": trial.started + 1}
         ledger.close_trial(replace(trial, **ended))

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.search.front import Front, find_front, values_of
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import LayerPolicy, Policy
+from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
@@ -23,7 +24,7 @@ def sample_trials(count: int = 6, *, seed: int = 0, layers: int = 4) -> list[Tri
     space = build_space(evaluator.layers, SpaceSettings())
     draw = random.Random(seed)  # noqa: S311
     architecture = evaluator.describe().architecture
-    untouched = Policy(tuple((spec.name, LayerPolicy()) for spec in evaluator.layers))
+    untouched = untouched_policy(evaluator.layers)
 
     def candidate(policy: Policy) -> Candidate:
         return Candidate(architecture=architecture, recipe=Recipe(), policy=policy, seed=seed)

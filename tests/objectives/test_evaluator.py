@@ -9,9 +9,10 @@ from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ModelRefused
 from paretune.spaces.evaluator import Split
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.recipe import Limit, Rung
-from tests.contracts.evaluator import EvaluatorContract, candidate_of, untouched_policy
+from tests.contracts.evaluator import EvaluatorContract, candidate_of
 
 pytestmark = pytest.mark.tensorflow
 

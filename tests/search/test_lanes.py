@@ -11,7 +11,7 @@ from paretune.search.front import find_front, hypervolume, reference_point, valu
 from paretune.search.lanes import BASE
 from paretune.search.settings import FUNNEL, SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.errors import ConfigurationError, Unsatisfiable
 from paretune.spaces.hyperspace import default_values
 from paretune.spaces.policy import Quantization
 from paretune.spaces.recipe import Recipe, Rung
@@ -19,7 +19,7 @@ from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
 from paretune.spaces.variant import recipe_hyperparameters
 from tests.fakes import ACCURACY, SIZE, VariedEvaluator
-from tests.search.problems import own, stop_after
+from tests.search.problems import at_least, at_most, own, stop_after
 
 SETTINGS = SpaceSettings(
     choices={
@@ -165,6 +165,14 @@ def test_when_the_policies_of_all_models_are_tried_others_are_built_at_once() ->
     assert len(evaluator.built) == 5
     # of the wide models 4 policies, of the others 2; and 6 base models
     assert len({trial.candidate.digest for trial in ledger.trials()}) == 2 * 4 + 4 * 2
+
+
+def test_what_no_model_can_reach_is_told_at_once_and_a_file_too_small_for_this_one_is_not() -> None:
+    evaluator = VariedEvaluator()
+    with pytest.raises(Unsatisfiable, match="never above 1"):
+        searched(evaluator, a_problem(evaluator, constraints=(at_least(1.5),)))
+    ledger, _ = searched(evaluator, a_problem(evaluator, constraints=(at_most(2.2),), trials=20))
+    assert len(own(ledger)) > 0
 
 
 def test_only_the_funnel_searches_hyperparameters() -> None:

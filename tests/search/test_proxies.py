@@ -182,7 +182,7 @@ def test_a_handful_is_kept_together_or_not_at_all(measured: int) -> None:
 
 
 def test_a_stop_cancels_what_is_being_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxies, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(proxies, "SECONDS_BETWEEN_LOOKS", 0.01)
     never = threading.Event()
 
     def before(candidate: Candidate, rung: Rung) -> None:
