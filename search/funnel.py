@@ -28,8 +28,9 @@ from paretune.spaces.trial import Trial, TrialState
 #: So many seeds come before anything else; the others take turns with what is learnt from the trials so far.
 _FIRST_SEEDS = 6
 _LEARNT = frozenset({"learner", "tpe", LEAF})
-#: How many candidates are looked at: of the additive front, around the front found so far, and at random.
-_POOL = {"additive": 400, "around": 600, "random": 200}
+#: How many candidates are looked at: of the additive front, around the front found so far, at random, and at most how
+#: many leaves of trained stems.
+_POOL = {"additive": 400, "around": 600, "random": 200, "leaves": 600}
 #: Most of them whose gain is computed.
 _MOST_SCORED = 500
 
@@ -122,7 +123,8 @@ class FunnelSampler:
         self._seeds: list[tuple[int, ...]] | None = None
         self._needs_seeds = True
         self._shortlist: list[tuple[int, ...]] = []
-        self._row_of_digest: dict[str, tuple[int, ...] | None] = {}
+        self._row_of_digest: dict[str, tuple[int, ...]] = {}
+        self._noted: set[str] = set()
         self._tried: dict[tuple[int, ...], Trial] = {}
         self._trials: dict[int, Trial] = {}
         self._best: tuple[Trial, ...] = ()
@@ -181,7 +183,9 @@ class FunnelSampler:
         if self._profile is None or self._next_seed() is not None or self._is_time_to_explore:
             return ()
         self._shortlist = self._ranked(self._pool(), self._settings.shortlist)
-        return tuple(self._encoding.policy_of(row) for row in self._shortlist)
+        policies = tuple(self._encoding.policy_of(row) for row in self._shortlist)
+        self._row_of_digest.update(zip((policy.digest for policy in policies), self._shortlist, strict=True))
+        return policies
 
     def leaves(self, trial: Trial) -> tuple[Proposal, ...]:
         """Return nothing: leaves are among the candidates whenever it is asked."""
@@ -255,12 +259,16 @@ class FunnelSampler:
                 self._predictor.use_profile(self._profile)
                 self._additive = solve(self._profile, self._problem.objectives)
         for digest, proxy in self._proxies.items():
-            if digest not in self._row_of_digest:
-                choice = self._problem.space.choice_of(proxy.policy)
-                row = None if choice is None else self._encoding.row_of(choice)
-                self._row_of_digest[digest] = row
+            if digest not in self._noted:
+                self._noted.add(digest)
+                row = self._row_of_digest.get(digest) or self._row_of(proxy.policy)
                 if row is not None:
                     self._predictor.note(row, proxy)
+
+    def _row_of(self, policy: Policy) -> tuple[int, ...] | None:
+        """Return the row of a policy, or ``None`` where the choices cannot express it."""
+        choice = self._problem.space.choice_of(policy)
+        return None if choice is None else self._encoding.row_of(choice)
 
     def _next_seed(self) -> tuple[int, ...] | None:
         """Return the next seed that has not been tried, as long as there are to be more."""
@@ -302,9 +310,10 @@ class FunnelSampler:
         around = np.where(changes, rng.integers(0, counts, size=around.shape), around)
         at_random = rng.integers(0, counts, size=(_POOL["random"], len(counts)))
         leaves = self._cost.leaves(parents if self._settings.leaves else [])
-        pool = np.unique(np.concatenate([front[spread], around, at_random, leaves]), axis=0)
-        is_new = np.array([row not in self._tried for row in map(tuple, pool.tolist())])
-        return np.asarray(pool[is_new & self._predictor.is_known(pool)])
+        leaves = leaves if len(leaves) <= _POOL["leaves"] else rng.permutation(leaves)[: _POOL["leaves"]]
+        drawn = np.concatenate([front[spread], around, at_random, leaves]).tolist()
+        pool = np.array(sorted({*map(tuple, drawn)} - self._tried.keys()), dtype=np.int64).reshape(-1, len(counts))
+        return np.asarray(pool[self._predictor.is_known(pool)])
 
     def _ranked(self, rows: IntArray, count: int) -> list[tuple[int, ...]]:
         """Return the rows with the greatest expected gain for their cost, best first; none that gain nothing."""

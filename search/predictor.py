@@ -358,7 +358,9 @@ class _SizeChanges:
 
 def _shared(rows: IntArray, others: IntArray) -> FloatArray:
     """Return how many options each two policies share, and one; shape (rows, others)."""
-    shared = np.ones((len(rows), len(others)))
-    for unit in range(rows.shape[1]):
-        shared += rows[:, unit, None] == others[None, :, unit]
-    return shared
+    # options fit into 16 bits; whole columns at a time, several times as fast as comparing 64 bits across rows
+    columns, other_columns = (np.ascontiguousarray(each.T, dtype=np.uint16) for each in (rows, others))
+    shared = np.ones((len(rows), len(others)), dtype=np.uint16)
+    for column, other in zip(columns, other_columns, strict=True):
+        shared += column[:, None] == other[None, :]
+    return shared.astype(np.float64)

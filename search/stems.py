@@ -32,6 +32,7 @@ class TrainingCost:
         steps = np.array([getattr(problem.recipe, stage).steps(samples) for stage in STAGES], dtype=np.float64)
         self._shares = steps / steps.sum()
         self._codes = [_stage_codes(encoding, unit) for unit in range(len(encoding.units))]
+        self._alike = [[_others_alike(codes, option) for option in range(len(codes))] for codes in self._codes]
         self._always_needed = _needed_by_pinned_layers(encoding)
         self._trained: set[bytes] = set()
 
@@ -59,9 +60,8 @@ class TrainingCost:
         """Return what differs from each of ``rows`` in the number format of one unit, and trains nothing more."""
         found: list[list[int]] = []
         for row in rows:
-            for unit, codes in enumerate(self._codes):
-                alike = np.flatnonzero((codes == codes[row[unit]]).all(axis=1))
-                found += [[*row[:unit], int(option), *row[unit + 1 :]] for option in alike if option != row[unit]]
+            for unit, alike in enumerate(self._alike):
+                found += [[*row[:unit], option, *row[unit + 1 :]] for option in alike[row[unit]]]
         return np.array(found, dtype=np.int64).reshape(len(found), len(self._codes))
 
     def _stage_keys(self, rows: IntArray) -> list[list[bytes]]:
@@ -75,6 +75,11 @@ class TrainingCost:
             ]
             for place in range(len(rows))
         ]
+
+
+def _others_alike(codes: IntArray, option: int) -> list[int]:
+    """Return the other options that decide the same for every stage."""
+    return [int(other) for other in np.flatnonzero((codes == codes[option]).all(axis=1)) if other != option]
 
 
 def _needed_by_pinned_layers(encoding: Encoding) -> NDArray[np.bool_]:
