@@ -13,7 +13,7 @@ from paretune.search.additive import solve
 from paretune.search.encoding import IntArray
 from paretune.search.feasibility import bound_of, objectives_by_name
 from paretune.search.front import BoolArray, values_of
-from paretune.search.predictor import Prediction
+from paretune.search.prediction import Prediction
 from paretune.spaces.objective import Constraint, Direction, Objective
 from paretune.spaces.policy import Policy
 from paretune.spaces.trial import Trial

@@ -10,7 +10,8 @@ from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile
 from paretune.search.encoding import IntArray
 from paretune.search.front import FloatArray, values_of, volume_row
-from paretune.search.predictor import Prediction, Predictor
+from paretune.search.prediction import Prediction
+from paretune.search.predictor import Predictor
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Objective
 from paretune.spaces.recipe import Rung

@@ -1,28 +1,27 @@
 """Paretune's own sampler: profile, solve, train the seeds, then learn what training wins back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from paretune.search.additive import AdditiveFront, farthest_first, solve
 from paretune.search.encoding import Encoding, IntArray
+from paretune.search.experience import Experience
 from paretune.search.families import LEAF
 from paretune.search.feasibility import bound_of
 from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
+from paretune.search.funnel_settings import funnel_settings
 from paretune.search.improvement import expected_improvement
-from paretune.search.predictor import Experience, Predictor
+from paretune.search.predictor import Predictor
 from paretune.search.profile import Profile, ProfilePlan, read_profile
 from paretune.search.references import Proposal
 from paretune.search.sampler import PolicySampler
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.stems import TrainingCost
-from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Direction
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState
 
 #: So many seeds come before anything else; the others take turns with what is learnt from the trials so far.
@@ -33,53 +32,6 @@ _LEARNT = frozenset({"learner", "tpe", LEAF})
 _POOL = {"additive": 400, "around": 600, "random": 200, "leaves": 600}
 #: Most of them whose gain is computed.
 _MOST_SCORED = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunnelSettings:
-    """How the funnel goes about it.
-
-    Attributes:
-        seeds: Policies of the additive front, spread over it, that are trained: the first six before anything is
-            learnt, the others in turn with what is.
-        explore_every: Every so manyth proposal after the seeds is Optuna's, so that a wrong profile cannot lock the
-            search; 1 leaves all of them to Optuna.
-        shortlist: The most promising candidates whose proxies are measured before one of them is proposed.
-        thrift: How much the cost of training counts against the expected gain: 0 not at all, 1 as much as the gain
-            itself. Most people count trials; but a leaf that gains nearly as much should come first.
-        leaves: Whether policies that share a trained stem are looked for on purpose.
-    """
-
-    seeds: int = 20
-    explore_every: int = 10
-    shortlist: int = 6
-    thrift: float = 0.25
-    leaves: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "explore_every", "shortlist"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ConfigurationError(f"`{name}` of the funnel must be a whole number of at least 1, got {value!r}.")
-        if isinstance(self.thrift, bool) or not isinstance(self.thrift, int | float) or not 0 <= self.thrift <= 1:
-            raise ConfigurationError(f"`thrift` of the funnel must be in [0, 1], got {self.thrift!r}.")
-        if not isinstance(self.leaves, bool):
-            raise ConfigurationError(f"`leaves` of the funnel must be true or false, got {self.leaves!r}.")
-
-
-def funnel_settings(arguments: Mapping[str, Any]) -> FunnelSettings:
-    """Read settings from plain values.
-
-    Raises:
-        ConfigurationError: On an unknown name, or a value out of range.
-    """
-    known = [entry.name for entry in fields(FunnelSettings)]
-    for name in arguments:
-        if name not in known:
-            raise ConfigurationError(
-                f"Unknown argument '{name}' of the funnel; known are {', '.join(known)}.{nearest(name, known)}"
-            )
-    return FunnelSettings(**arguments)
 
 
 class FunnelSampler:
@@ -313,7 +265,9 @@ class FunnelSampler:
         leaves = leaves if len(leaves) <= _POOL["leaves"] else rng.permutation(leaves)[: _POOL["leaves"]]
         drawn = np.concatenate([front[spread], around, at_random, leaves]).tolist()
         pool = np.array(sorted({*map(tuple, drawn)} - self._tried.keys()), dtype=np.int64).reshape(-1, len(counts))
-        return np.asarray(pool[self._predictor.is_known(pool)])
+        known = pool[self._predictor.is_known(pool)]
+        hopeful = known[self._predictor.may_recover(known, self._reference[0])]
+        return np.asarray(hopeful if len(hopeful) else known)
 
     def _ranked(self, rows: IntArray, count: int) -> list[tuple[int, ...]]:
         """Return the rows with the greatest expected gain for their cost, best first; none that gain nothing."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from paretune.search.front import FloatArray, non_dominated
-from paretune.search.predictor import Prediction
+from paretune.search.prediction import Prediction
 
 #: Nodes and weights for the mean over a normal distribution: 7 points are exact for polynomials of degree 13.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)

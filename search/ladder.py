@@ -12,7 +12,8 @@ import numpy as np
 from paretune.search.additive import farthest_first
 from paretune.search.encoding import Encoding
 from paretune.search.front import FloatArray, non_dominated, values_of, volume_row
-from paretune.search.predictor import Prediction, Predictor
+from paretune.search.prediction import Prediction
+from paretune.search.predictor import Predictor
 from paretune.search.settings import SearchProblem
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective

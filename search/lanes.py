@@ -5,10 +5,10 @@ from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
+from paretune.search.experience import Experience
 from paretune.search.front import values_of
 from paretune.search.funnel import FunnelSampler
 from paretune.search.ladder import Ladder
-from paretune.search.predictor import Experience
 from paretune.search.proposer import Proposer
 from paretune.search.proposers import build_proposer
 from paretune.search.proxies import SECONDS_BETWEEN_LOOKS, ProxyBook

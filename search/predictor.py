@@ -1,17 +1,18 @@
 """What a policy will measure once it is trained, guessed from what is known before."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paretune.search.encoding import Encoding, IntArray
+from paretune.search.experience import Experience, farthest_recovery, process_of_all
 from paretune.search.front import FloatArray, values_of, volume_row
+from paretune.search.prediction import Bend, Prediction
 from paretune.search.profile import Profile
 from paretune.search.residual import MOST_POINTS, GaussianProcess, Kernel, likeliest_kernel, points_of_choice
 from paretune.search.settings import SearchProblem
+from paretune.search.size_changes import SIZE_DEVIATION, SizeChanges
 from paretune.spaces.objective import Direction, Objective
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Rung
@@ -21,8 +22,6 @@ from paretune.spaces.trial import Trial, TrialState
 ENOUGH_TRIALS = 4
 #: Before that: the share of an untrained loss that is assumed to stay after training, and its deviation.
 _STAYS, _STAYS_DEVIATION = 0.3, 0.3
-#: By how many halvings a size may change in training, before the trials tell; and what stays unexplained then.
-_SIZE_DEVIATION, _SIZE_NOISE = 0.08, 0.01
 #: The same for a metric, as a share of the baseline's.
 _TURNING_SHARE = 0.02
 #: Single effects are stretched by what pairs showed, within reason.
@@ -31,58 +30,6 @@ _RATIOS = (0.5, 2.0)
 _ANYTHING = 1e3
 #: Losses rise by orders of magnitude; around this rise their scale turns from linear to logarithmic.
 _TURNING_LOSS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Guesses for several policies, as of :func:`paretune.search.front.volume_row`: all minimised.
-
-    Attributes:
-        mean: Shape (policies, objectives).
-        deviation: One standard deviation of each, to first order.
-        learnt: Mean and deviation of the first objective on the scale that it was learnt on, where it was: there
-            it is as likely better as worse, and far from the baseline it is not in its own unit.
-        scale: That scale.
-    """
-
-    mean: FloatArray
-    deviation: FloatArray
-    learnt: tuple[FloatArray, FloatArray] | None = None
-    scale: "Bend | None" = None
-
-    def first(self, deviations: float) -> FloatArray:
-        """Return the first objective so many deviations from its mean, shape (policies,)."""
-        if self.learnt is None or self.scale is None:
-            return np.asarray(self.mean[:, 0] + deviations * self.deviation[:, 0])
-        mean, deviation = self.learnt
-        return self.scale.undo(mean + deviations * deviation)
-
-    def chance_below(self, limit: float) -> FloatArray:
-        """Return the probability that the first objective is below a limit, shape (policies,)."""
-        if self.learnt is None or self.scale is None:
-            distances = (limit - self.mean[:, 0]) / self.deviation[:, 0]
-        else:
-            distances = (self.scale(np.array(limit)) - self.learnt[0]) / self.learnt[1]
-        return np.array([0.5 * math.erfc(-distance / math.sqrt(2)) for distance in distances])
-
-    def of(self, rows: NDArray[np.int64]) -> "Prediction":
-        """Return the guesses for some of the policies, by their places."""
-        learnt = None if self.learnt is None else (self.learnt[0][rows], self.learnt[1][rows])
-        return Prediction(self.mean[rows], self.deviation[rows], learnt, self.scale)
-
-
-@dataclass(frozen=True, slots=True)
-class Experience:
-    """What trained trials tell of how a metric recovers, whatever the model.
-
-    Attributes:
-        untrained: Rise of the loss, on a scale that turns logarithmic, and worsening of the metric; shape (trials, 2).
-        trained: The metric's change from the uncompressed model's after training, on the scale that is learnt; shape
-            (trials,).
-    """
-
-    untrained: FloatArray
-    trained: FloatArray
 
 
 class Predictor:
@@ -108,7 +55,7 @@ class Predictor:
         self._trained: dict[int, tuple[tuple[int, ...], Mapping[str, float]]] = {}
         self._learnt: dict[str, GaussianProcess] = {}
         self._kernels: dict[tuple[str, int], Kernel] = {}
-        self._changes: dict[str, _SizeChanges] = {}
+        self._changes: dict[str, SizeChanges] = {}
         self._of_others: Callable[[], Sequence[Experience]] = lambda: ()
 
     def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
@@ -157,6 +104,21 @@ class Predictor:
         if self._profile is None:
             return np.array([row in self._proxies for row in map(tuple, rows.tolist())], dtype=bool)
         return np.isfinite(self._sum_of(self._profile, rows, "loss") + self._sum_of(self._profile, rows, "bytes"))
+
+    def may_recover(self, rows: IntArray, limit: float) -> NDArray[np.bool_]:
+        """Mark the policies that lose no more untrained than what training is known to win back.
+
+        All of them, once there are trials of its own to tell, or as long as none tell.
+
+        Args:
+            rows: Shape (policies, units).
+            limit: The cost that the metric must stay below.
+        """
+        if self.trained >= ENOUGH_TRIALS or not self.is_taught_by_others:
+            return np.ones(len(rows), dtype=bool)
+        bent = float(self._bend(self._metric)(np.array(limit)))
+        farthest = farthest_recovery(self.experience(), self._of_others(), bent)
+        return np.asarray(self._features(rows)[:, 0] <= farthest)
 
     def tell(self, trial: Trial) -> None:
         """Learn from a trial, if it is complete at the rung ``full``."""
@@ -224,13 +186,10 @@ class Predictor:
         return None
 
     def _as_others(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-        known = [self.experience(), *self._of_others()]
-        features = np.concatenate([each.untrained for each in known])
-        trained = np.concatenate([each.trained for each in known])
-        process = GaussianProcess(features, trained, likeliest_kernel(features, trained))
+        process = process_of_all([self.experience(), *self._of_others()])
         return process.predict(self._features(rows)[:, :2])
 
-    def _bend(self, objective: Objective) -> "Bend":
+    def _bend(self, objective: Objective) -> Bend:
         base = volume_row(self._baseline, [objective])[0]
         return Bend(base, _TURNING_SHARE * (abs(base) or 1.0))
 
@@ -282,12 +241,12 @@ class Predictor:
     def _predict_size(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         untrained = np.log2(self._untrained_size(objective, rows))
         if not self._told:
-            return untrained, np.full(len(rows), _SIZE_DEVIATION)
+            return untrained, np.full(len(rows), SIZE_DEVIATION)
         if objective.name not in self._changes:
             told = self._told[-MOST_POINTS:]
             known = self._rows([row for row, _ in told])
             after = np.log2([values[objective.name] for _, values in told])
-            self._changes[objective.name] = _SizeChanges(known, after - np.log2(self._untrained_size(objective, known)))
+            self._changes[objective.name] = SizeChanges(known, after - np.log2(self._untrained_size(objective, known)))
         mean, deviation = self._changes[objective.name].predict(rows)
         return untrained + mean, deviation
 
@@ -304,63 +263,3 @@ class Predictor:
     def _sum_of(profile: Profile, rows: IntArray, name: str) -> FloatArray:
         parts = [getattr(costs, name)[rows[:, unit]] for unit, costs in enumerate(profile.costs)]
         return np.asarray(np.sum(parts, axis=0))
-
-
-@dataclass(frozen=True, slots=True)
-class Bend:
-    """A scale that is linear around the baseline's cost and logarithmic far from it.
-
-    Regression on it is not led by the few trials that lost almost everything: nobody asks how bad a bad one is.
-    """
-
-    base: float
-    width: float
-
-    def __call__(self, costs: FloatArray) -> FloatArray:
-        """Return costs on this scale."""
-        return np.arcsinh((costs - self.base) / self.width)
-
-    def undo(self, bent: FloatArray) -> FloatArray:
-        """Return costs again."""
-        return np.asarray(self.base + self.width * np.sinh(bent))
-
-    def slope(self, bent: FloatArray) -> FloatArray:
-        """Return how fast costs change there."""
-        return np.asarray(self.width * np.cosh(bent))
-
-
-class _SizeChanges:
-    """By how many halvings training changes a size: a constant, and something for each option that is taken.
-
-    Bayesian linear regression in its dual form, in which every option is expected to matter by about as much: the inner
-    product of two policies is the number of options that they share, and one.
-
-    Args:
-        rows: Shape (trials, units).
-        changes: Shape (trials,), in halvings.
-
-    References:
-        Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.12.
-    """
-
-    def __init__(self, rows: IntArray, changes: FloatArray) -> None:
-        self._rows = rows
-        self._prior = _SIZE_DEVIATION**2 / (1 + rows.shape[1])
-        self._inverse = np.linalg.inv(self._prior * _shared(rows, rows) + _SIZE_NOISE**2 * np.eye(len(rows)))
-        self._weights = self._inverse @ changes
-
-    def predict(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return mean and standard deviation of the changes of other policies."""
-        across = self._prior * _shared(rows, self._rows)
-        variance = self._prior * (1 + rows.shape[1]) + _SIZE_NOISE**2 - ((across @ self._inverse) * across).sum(axis=1)
-        return across @ self._weights, np.sqrt(np.maximum(variance, 0.0))
-
-
-def _shared(rows: IntArray, others: IntArray) -> FloatArray:
-    """Return how many options each two policies share, and one; shape (rows, others)."""
-    # options fit into 16 bits; whole columns at a time, several times as fast as comparing 64 bits across rows
-    columns, other_columns = (np.ascontiguousarray(each.T, dtype=np.uint16) for each in (rows, others))
-    shared = np.ones((len(rows), len(others)), dtype=np.uint16)
-    for column, other in zip(columns, other_columns, strict=True):
-        shared += column[:, None] == other[None, :]
-    return shared.astype(np.float64)

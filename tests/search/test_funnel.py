@@ -12,7 +12,8 @@ from paretune.search.encoding import Encoding
 from paretune.search.events import TrialEnded
 from paretune.search.families import LEAF
 from paretune.search.front import values_of
-from paretune.search.funnel import FunnelSampler, FunnelSettings
+from paretune.search.funnel import FunnelSampler
+from paretune.search.funnel_settings import FunnelSettings
 from paretune.search.profile import ProfilePlan, read_profile
 from paretune.search.proxies import ProxyBook
 from paretune.search.references import Proposal

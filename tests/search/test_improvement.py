@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from paretune.search.front import FloatArray
 from paretune.search.improvement import expected_improvement
-from paretune.search.predictor import Prediction
+from paretune.search.prediction import Prediction
 
 #: Beyond the reference point too, and often equal to one another.
 COSTS = st.integers(-8, 12).map(lambda number: number / 4)

@@ -7,7 +7,8 @@ import pytest
 
 from paretune.search.encoding import Encoding, IntArray
 from paretune.search.front import FloatArray, values_of, volume_row
-from paretune.search.predictor import ENOUGH_TRIALS, Prediction, Predictor
+from paretune.search.prediction import Prediction
+from paretune.search.predictor import ENOUGH_TRIALS, Predictor
 from paretune.search.profile import ProfilePlan, read_profile
 from paretune.search.settings import SearchProblem
 from paretune.spaces.measurement import Measurement
