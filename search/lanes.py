@@ -55,8 +55,21 @@ class Lane:
         if self.owns(trial.candidate):
             self.proposer.tell(trial)
             self.ladder.tell(trial)
-        elif isinstance(self.proposer, FunnelSampler):
-            self.proposer.tell_rival(trial)
+        elif self.funnel is not None:
+            self.funnel.tell_rival(trial)
+
+    @property
+    def funnel(self) -> FunnelSampler | None:
+        """The proposer, where it is a funnel: only these share a search with other variants."""
+        return self.proposer if isinstance(self.proposer, FunnelSampler) else None
+
+    def promise(self) -> float:
+        """Return the score of the best policy that could be tried next; 0 before that is known."""
+        return self.funnel.promise() if self.funnel is not None else 0.0
+
+    def expected_volume(self) -> float:
+        """Return the hypervolume that the variant is expected to cover on its own; 0 before that is known."""
+        return self.funnel.expected_volume() if self.funnel is not None else 0.0
 
 
 class Lanes:
@@ -138,11 +151,11 @@ class Lanes:
         if len(self._lanes) == 1:
             return list(self._lanes)
         for lane in self._lanes:
-            has_to_ask = isinstance(lane.proposer, FunnelSampler) and not lane.proposer.is_profiled
+            has_to_ask = lane.funnel is not None and not lane.funnel.is_profiled
             if has_to_ask and not lane.proxies.measure(lane.proposer.wanted(), on_progress=on_proxy):
                 return []
         # of equal ones the older first
-        worth = {id(lane): _promise(lane) * (_NEWNESS if self._is_new(lane) else 1) for lane in self._lanes}
+        worth = {id(lane): lane.promise() * (_NEWNESS if self._is_new(lane) else 1) for lane in self._lanes}
         return sorted(self._lanes, key=lambda lane: worth[id(lane)], reverse=True)
 
     def _is_new(self, lane: Lane) -> bool:
@@ -170,7 +183,9 @@ class Lanes:
             lane.proposer.close()
 
     def _build_next(self) -> None:
-        told: list[tuple[Mapping[str, Any], float | None]] = [(lane.values, _volume(lane)) for lane in self._lanes]
+        told: list[tuple[Mapping[str, Any], float | None]] = [
+            (lane.values, lane.expected_volume()) for lane in self._lanes
+        ]
         told += [(values, None) for values in (*(waiting.values for waiting in self._waiting), *self._unbuildable)]
         values = self._scout.next(told)
         if values is None:
@@ -235,14 +250,13 @@ class Lanes:
         lane = Lane(variant.values, problem, proxies, proposer, Ladder(problem, values_of(base), own, proxies.known))
         for trial in others:
             lane.tell(trial)
-        if isinstance(proposer, FunnelSampler):
+        if lane.funnel is not None:
             is_main = variant.values == self._problem.values
-            proposer.learn_from(lambda: self._experience_beside(proposer), needs_seeds=is_main)
+            lane.funnel.learn_from(lambda: self._experience_beside(lane), needs_seeds=is_main)
         return lane
 
-    def _experience_beside(self, own: Proposer) -> list[Experience]:
-        proposers = [lane.proposer for lane in self._lanes if lane.proposer is not own]
-        return [each.experience() for each in proposers if isinstance(each, FunnelSampler)]
+    def _experience_beside(self, own: Lane) -> list[Experience]:
+        return [lane.funnel.experience() for lane in self._lanes if lane is not own and lane.funnel is not None]
 
     def _base_of(self, variant: Variant) -> Candidate:
         """Return the base model of a variant as a candidate: no layer is touched."""
@@ -264,11 +278,3 @@ class Lanes:
 
 def _is_base(candidate: Candidate, architecture: str) -> bool:
     return candidate.architecture == architecture and candidate.policy.is_untouched
-
-
-def _promise(lane: Lane) -> float:
-    return lane.proposer.promise() if isinstance(lane.proposer, FunnelSampler) else 0.0
-
-
-def _volume(lane: Lane) -> float:
-    return lane.proposer.expected_volume() if isinstance(lane.proposer, FunnelSampler) else 0.0
