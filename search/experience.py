@@ -14,9 +14,9 @@ class Experience:
     """What trained trials tell of how a metric recovers, whatever the model.
 
     Attributes:
-        untrained: Rise of the loss, on a scale that turns logarithmic, and worsening of the metric; shape (trials, 2).
-        trained: The metric's change from the uncompressed model's after training, on the scale that is learnt; shape
-            (trials,).
+        untrained: Rise of the loss, on a scale that turns logarithmic; worsening of the metric; and the metric of the
+            uncompressed model; shape (trials, 3).
+        trained: The metric after training, on the scale that is learnt and that all models share; shape (trials,).
     """
 
     untrained: FloatArray
@@ -31,17 +31,18 @@ def process_of_all(known: Sequence[Experience]) -> GaussianProcess:
 
 
 def farthest_recovery(own: Experience, others: Sequence[Experience], limit: float) -> float:
-    """Return the greatest untrained rise of the loss of which training of this model may be hoped to recover.
+    """Return the greatest untrained rise of the loss from which training of this model may be hoped to recover.
 
-    That is the greatest from which training has recovered any model, and below the least from which it has not
-    recovered this one: the regression above says little beyond.
+    That is half the way from the greatest from which it has recovered to the least from which it has not, or to the
+    greatest from which any model has: the regression above says little so far out.
 
     Args:
         own: Of this model.
         others: Of other models.
         limit: What has been recovered is below it, on the scale that is learnt.
     """
-    lost = own.untrained[own.trained >= limit, 0]
-    recovered = np.concatenate([each.untrained[each.trained < limit, 0] for each in (own, *others)])
-    recovered = recovered[recovered < lost.min(initial=np.inf)]
-    return float(recovered.max(initial=0.0))
+    near, lost = own.untrained[own.trained < limit, 0], own.untrained[own.trained >= limit, 0]
+    anywhere = np.concatenate([near, *(each.untrained[each.trained < limit, 0] for each in others)])
+    reached = near.max(initial=0.0)
+    farthest = min(anywhere.max(initial=0.0), lost.min(initial=np.inf))
+    return float(reached + max(farthest - reached, 0.0) / 2)

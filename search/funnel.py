@@ -66,7 +66,7 @@ class FunnelSampler:
         self._base = next((values_of(trial) for trial in trials if trial.candidate.policy.is_untouched), {})
         self._baseline = self._base if baseline is None else baseline
         self._reference = _reference(problem, self._baseline)
-        self._predictor = Predictor(problem, self._encoding, self._base)
+        self._predictor = Predictor(problem, self._encoding, self._base, common=self._baseline)
         self._plan = ProfilePlan(self._encoding, seed=problem.seed)
         self._has_asked = False
         self._is_prepared = False

@@ -20,6 +20,8 @@ from paretune.spaces.trial import Trial, TrialState
 
 #: Trained trials from which on they tell how a metric recovers.
 ENOUGH_TRIALS = 4
+#: Where trials of other models tell as well, so many of its own are needed before these alone do.
+ENOUGH_OF_ITS_OWN = 8
 #: Before that: the share of an untrained loss that is assumed to stay after training, and its deviation.
 _STAYS, _STAYS_DEVIATION = 0.3, 0.3
 #: The same for a metric, as a share of the baseline's.
@@ -43,13 +45,23 @@ class Predictor:
         problem: The objectives.
         encoding: The space.
         baseline: Values of the uncompressed model.
+        common: Values of the search's baseline, where that is another model: what training leaves is told on its scale,
+            because base models are seldom trained equally well, and compressing trains them further.
     """
 
-    def __init__(self, problem: SearchProblem, encoding: Encoding, baseline: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        problem: SearchProblem,
+        encoding: Encoding,
+        baseline: Mapping[str, float],
+        *,
+        common: Mapping[str, float] | None = None,
+    ) -> None:
         self._objectives = problem.objectives
         self._metric = next(iter(problem.description.objectives.values()))
         self._encoding = encoding
         self._baseline = baseline
+        self._common = baseline if common is None else common
         self._profile: Profile | None = None
         self._proxies: dict[tuple[int, ...], Proxy] = {}
         self._trained: dict[int, tuple[tuple[int, ...], Mapping[str, float]]] = {}
@@ -66,7 +78,7 @@ class Predictor:
         """Return what its own trials tell others about the task's metric."""
         told = self._told
         costs = np.array([volume_row(values, [self._metric])[0] for _, values in told])
-        return Experience(self._features(self._rows([row for row, _ in told]))[:, :2], self._bend(self._metric)(costs))
+        return Experience(self._shared_features(self._rows([row for row, _ in told])), self._bend(self._metric)(costs))
 
     @property
     def is_taught(self) -> bool:
@@ -114,7 +126,7 @@ class Predictor:
             rows: Shape (policies, units).
             limit: The cost that the metric must stay below.
         """
-        if self.trained >= ENOUGH_TRIALS or not self.is_taught_by_others:
+        if not self._goes_by_others:
             return np.ones(len(rows), dtype=bool)
         bent = float(self._bend(self._metric)(np.array(limit)))
         farthest = farthest_recovery(self.experience(), self._of_others(), bent)
@@ -179,18 +191,22 @@ class Predictor:
         """Return mean and deviation on the scale of :class:`Bend`; ``None`` before trials tell, or of anything else."""
         if not self._is_learnt(objective):
             return None
+        if self._goes_by_others and objective.name == self._metric.name:
+            return self._as_others(rows)
         if self.trained >= ENOUGH_TRIALS:
             return self._process(objective).predict(self._features(rows))
-        if self.is_taught_by_others and objective.name == self._metric.name:
-            return self._as_others(rows)
         return None
+
+    @property
+    def _goes_by_others(self) -> bool:
+        return self.trained < ENOUGH_OF_ITS_OWN and self.is_taught_by_others
 
     def _as_others(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         process = process_of_all([self.experience(), *self._of_others()])
-        return process.predict(self._features(rows)[:, :2])
+        return process.predict(self._shared_features(rows))
 
     def _bend(self, objective: Objective) -> Bend:
-        base = volume_row(self._baseline, [objective])[0]
+        base = volume_row(self._common, [objective])[0]
         return Bend(base, _TURNING_SHARE * (abs(base) or 1.0))
 
     def _process(self, objective: Objective) -> GaussianProcess:
@@ -221,6 +237,11 @@ class Predictor:
         if self._profile is not None:
             columns += [np.sqrt(costs.loss[rows[:, unit]]) for unit, costs in enumerate(self._profile.costs)]
         return np.stack(columns, axis=1)
+
+    def _shared_features(self, rows: IntArray) -> FloatArray:
+        """Return those of the features that all models have, and how good this one is."""
+        base = self._bend(self._metric)(np.array(volume_row(self._baseline, [self._metric])))
+        return np.column_stack([self._features(rows)[:, :2], np.full(len(rows), base[0])])
 
     def _untrained(self, rows: IntArray) -> FloatArray:
         """Return the untrained rise of the loss and worsening of the metric of each row: measured, or added up."""

@@ -13,7 +13,7 @@ from paretune.search.residual import GaussianProcess, likeliest_kernel
 from paretune.spaces.hyperspace import OFF, Hyperparameter, all_values, normal_values
 
 #: Trained trials for each variant, so that a search does not spend itself on base models.
-TRIALS_PER_VARIANT = 6
+TRIALS_PER_VARIANT = 8
 #: Variants whose volume must be known before anything is concluded from it.
 _ENOUGH = 3
 #: Of larger hyperspaces, only the first so many combinations are considered.

@@ -77,7 +77,7 @@ def signature(trial: Trial) -> tuple[Any, ...]:
 
 def test_other_models_are_built_measured_and_searched() -> None:
     evaluator = VariedEvaluator()
-    ledger, _ = searched(evaluator)
+    ledger, _ = searched(evaluator, a_problem(evaluator, trials=48))
     bases = [trial for trial in own(ledger) if trial.origin == BASE]
     assert len(bases) == 5  # of 3 widths and 2 rates, the baseline's is there
     assert [dict(trial.candidate.hyperparameters) for trial in bases] == evaluator.built
@@ -118,8 +118,8 @@ def test_poor_models_get_few_trials() -> None:
 
 def test_base_models_count_against_the_budget() -> None:
     evaluator = VariedEvaluator()
-    ledger, _ = searched(evaluator, a_problem(evaluator, trials=8))
-    assert count_trained(ledger.trials()) == 8
+    ledger, _ = searched(evaluator, a_problem(evaluator, trials=10))
+    assert count_trained(ledger.trials()) == 10
     assert [trial.origin for trial in own(ledger)].count(BASE) == 1
 
 
@@ -138,12 +138,12 @@ def test_a_stopped_search_goes_on_as_one_that_was_not() -> None:
 
 def test_a_model_that_cannot_be_built_is_told_and_the_search_goes_on() -> None:
     evaluator = VariedEvaluator(unbuildable=(1,))
-    ledger, events = searched(evaluator)
+    ledger, events = searched(evaluator, a_problem(evaluator, trials=48))
     failures = [event for event in events if isinstance(event, Building) and event.failure]
     assert {event.values["width"] for event in failures} == {1}
     assert all("width 1 gives NaN" in event.failure for event in failures)
     assert len(evaluator.built) == 5  # each was tried once
-    assert count_trained(ledger.trials()) == 40
+    assert count_trained(ledger.trials()) == 48
 
 
 def test_recipes_are_variants_whose_base_model_is_not_built_again() -> None:
