@@ -1,9 +1,9 @@
 """The same budget spent on one model, and on the model together with its compression.
 
 Run ``python benchmarks/joined.py`` (``--help`` lists the choices). ``paretune search`` searches the ready-made
-experiment ``digits_cnn``, in which width, depth and learning rate are hyperparameters, and the same experiment about the
-model of their defaults alone; for as many trials, of which base models count as one each. Both have the same baseline, so that
-their hypervolumes have the same reference point.
+experiment ``digits_cnn``, in which width, depth and learning rate are hyperparameters, and the same experiment about
+the model of their defaults alone; for as many trials, of which base models count as one each. Both have the same
+baseline, so that their hypervolumes have the same reference point.
 """
 
 import argparse
