@@ -34,9 +34,10 @@ from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 
-#: Trials that may fail in a row, and policies that may be refused in a row, before something must be wrong.
+#: Trials that may fail in a row before something must be wrong; and policies in a row that may be refused, or be
+#: stopped after a short training, before nothing worth a full training can be left.
 MOST_FAILURES_IN_A_ROW = 20
-MOST_REFUSALS_IN_A_ROW = 200
+MOST_HOPELESS_IN_A_ROW = 200
 
 
 def run_search(
@@ -114,7 +115,7 @@ class _Search:
         self._volumes = _volumes_so_far(problem, self._trials, self._baseline)
         self._ending = ""
         self._failures_in_a_row = 0
-        self._refusals_in_a_row = 0
+        self._hopeless_in_a_row = 0
         self.account = Account(problem, ledger, clock, service.workers)
         self.flights = Flights(problem, service, ledger, self.account, self._on_end, self._verdict)
 
@@ -244,7 +245,6 @@ class _Search:
             if self._must_look():
                 return
         if rung is not None and not objection:
-            self._refusals_in_a_row = 0
             trial = self._ledger.open_trial(candidate=candidate, rung=rung, origin=origin, parameters=proposal.choice)
             self._launch(trial, estimated)
             return
@@ -253,9 +253,14 @@ class _Search:
         )
         self._lanes.tell(trial)
         self._notify(TrialRefused(trial=trial))
-        self._refusals_in_a_row += 1
-        if self._refusals_in_a_row >= MOST_REFUSALS_IN_A_ROW:
-            self._ending = f"{self._refusals_in_a_row} policies in a row were refused, the last: {objection}"
+        self._count_hopeless(objection)
+
+    def _count_hopeless(self, reason: str) -> None:
+        """Count one more policy that is not trained in full, and end the search if there were too many in a row."""
+        self._hopeless_in_a_row += 1
+        if self._hopeless_in_a_row >= MOST_HOPELESS_IN_A_ROW:
+            count = self._hopeless_in_a_row
+            self._ending = f"{count} policies in a row were not worth a full training, the last: {reason}"
 
     def _promote(self, short: Trial) -> None:
         """Train in full what has been trained a little."""
@@ -293,6 +298,10 @@ class _Search:
         self._expect_leaves(trial)
         if trial.rung is Rung.SHORT and trial.state is TrialState.COMPLETE and not trial.reason:
             self._promoted.append(trial)
+        elif trial.was_stopped:
+            self._count_hopeless(trial.reason)
+        elif trial.state is TrialState.COMPLETE:
+            self._hopeless_in_a_row = 0
         problem = self._problem
         # The front of all trials is that of the front so far and the new one.
         so_far = (self._trials[0], *self._front.trials, trial)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.search import driver
 from paretune.search.encoding import Encoding
 from paretune.search.events import TrialEnded
 from paretune.search.families import LEAF
@@ -391,3 +392,11 @@ def test_a_search_of_nothing_but_short_trials_ends_too() -> None:
     outcome, _, _ = search(problem, ledger=ledger, service=service, evaluator=EVALUATOR)
     assert outcome.reason == "2 trials (10 more were not trained in full)"
     assert service.submitted == []
+
+
+def test_a_search_ends_when_no_policy_is_worth_a_full_training_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "MOST_HOPELESS_IN_A_ROW", 12)
+    outcome, ledger, _ = search(the_problem(sampler="funnel", budget=Budget(trials=10_000)), evaluator=EVALUATOR)
+    last = own(ledger)[-12:]
+    assert all(trial.state is TrialState.REFUSED or trial.was_stopped for trial in last)
+    assert outcome.reason == (f"12 policies in a row were not worth a full training, the last: {last[-1].reason}")
