@@ -33,7 +33,7 @@ def about_run(run: Run, trials: Sequence[Trial]) -> dict[str, Any]:
             "Budget": _budget(run, trials),
             "Machine": [[_words(name), _plain(value)] for name, value in facts.description.machine.items()],
             "Data": [[split, f"{count:,} samples"] for split, count in facts.description.samples.items()],
-            "Versions": _versions(run),
+            "Versions and digests": _versions(run),
         },
         "latency": _latency(trials),
         "notes": list(facts.description.notes),
@@ -73,16 +73,8 @@ def _versions(run: Run) -> list[list[str]]:
     """Return the versions that the run was made with, and the digests of what it was made of."""
     fingerprint = run.facts.fingerprint
     packages = [[name, fingerprint[name]] for name in PACKAGES_THAT_CHANGE_NUMBERS if name in fingerprint]
-    digests = [
-        [name, value[:_DIGITS] if _is_digest(value) else value]
-        for name, value in fingerprint.items()
-        if name not in PACKAGES_THAT_CHANGE_NUMBERS
-    ]
+    digests = [[name, fingerprint[name][:_DIGITS]] for name in ("model", "data") if name in fingerprint]
     return [["paretune (this page)", version("paretune")], *packages, *digests, ["run", run.facts.run_id[:_DIGITS]]]
-
-
-def _is_digest(value: str) -> bool:
-    return len(value) >= 32 and set(value) <= set("0123456789abcdef")
 
 
 def _latency(trials: Sequence[Trial]) -> str:

@@ -71,7 +71,7 @@ function pointTraces(report, names, state, { solid = false } = {}) {
     const weak = ["other", "infeasible"].includes(kind.key) ? 0.75 : 1;
     const marker = {
       symbol: solid ? kind.solid : kind.symbol,
-      size: solid ? Math.max(4, kind.size * 0.62) : kind.size,
+      size: solid ? kind.size * 0.55 : kind.size,
       color: tint,
       line: { color: kind.symbol.includes("open") || kind.symbol === "x-thin" ? tint : colour("--card"), width: kind.symbol === "x-thin" ? 1.6 : 1 },
       opacity: solid ? weak : own.map((row) => (isMuted(row) ? 0.22 : weak)),
@@ -81,7 +81,7 @@ function pointTraces(report, names, state, { solid = false } = {}) {
   const chosen = rows.filter((row) => row.trial === state.chosen);
   traces.push({
     ...place(chosen), name: "chosen", hoverinfo: "skip", customdata: chosen.map((row) => row.trial),
-    marker: { symbol: "circle-open", size: solid ? 14 : 20, color: colour("--ink"), line: { width: solid ? 3 : 2.5, color: colour("--ink") } },
+    marker: { symbol: "circle-open", size: solid ? 11 : 20, color: colour("--ink"), line: { width: solid ? 3 : 2.5, color: colour("--ink") } },
   });
   return traces.map((trace) => ({
     mode: "markers", hovertemplate: trace.hoverinfo ? undefined : "%{text}<extra></extra>", showlegend: false, ...trace,
@@ -93,12 +93,18 @@ function axisTitle({ short, minimised }) {
   return `${literal(short)} (${minimised ? "less" : "more"} is better)`;
 }
 
+/** Ticks at 1, 2 and 5 times powers of ten, spelled as bytes: Plotly would spell every other one. */
+function byteTicks() {
+  const tickvals = Array.from({ length: 33 }, (_, place) => [1, 2, 5][place % 3] * 10 ** Math.floor(place / 3));
+  return { tickmode: "array", tickvals, ticktext: tickvals.map((count) => bytesText(count).replace(/\.0+ /, " ")) };
+}
+
 function axis({ name, log }, more = {}) {
-  const unit = name.endsWith("_bytes") ? { tickformat: "~s", ticksuffix: "B" } : {};
+  const unit = !name.endsWith("_bytes") ? {} : log ? byteTicks() : { tickformat: "~s", ticksuffix: "B" };
   const suffix = name.endsWith("_ratio") ? { ticksuffix: "x" } : {};
   return {
     type: log ? "log" : "linear", gridcolor: colour("--grid"), linecolor: colour("--line"), zeroline: false,
-    tickfont: { color: colour("--soft"), size: 11 }, automargin: true, ...(log ? { dtick: "D2" } : {}), ...unit, ...suffix, ...more,
+    tickfont: { color: colour("--soft"), size: 11 }, automargin: true, ...unit, ...suffix, ...more,
   };
 }
 
@@ -151,10 +157,10 @@ function drawProjection(plot, report, pair, state) {
 function drawSolid(plot, report, three, state) {
   const look = (objective) => axis(objective, {
     title: { text: literal(objective.short), font: { size: 12 } }, range: rangeOf(report, objective),
-    showbackground: false, gridcolor: colour("--line"), dtick: undefined, nticks: 5,
+    showbackground: false, gridcolor: colour("--line"), nticks: 5,
   });
   const [x, y, z] = three.map(look);
-  const scene = { xaxis: x, yaxis: y, zaxis: z, uirevision: "kept", camera: { eye: { x: 1.5, y: -1.5, z: 0.8 } } };
+  const scene = { xaxis: x, yaxis: y, zaxis: z, uirevision: "kept", aspectmode: "cube", camera: { eye: { x: 1.3, y: -1.3, z: 0.7 }, center: { x: 0, y: 0, z: -0.12 } } };
   const layout = { ...baseLayout(), scene, margin: { l: 0, r: 0, t: 0, b: 0 }, uirevision: "kept" };
   return Plotly.react(plot, pointTraces(report, three.map((objective) => objective.name), state, { solid: true }), layout, PLOT_OPTIONS);
 }
@@ -194,11 +200,11 @@ function drawProgress(plot, report, state) {
     } else {
       const [numbers, volumes] = [0, 1].map((place) => report.hypervolumes.map((each) => each[place]));
       add({ x: numbers, y: volumes, mode: "lines", line: { shape: "hv", color: colour("--accent"), width: 2 }, fill: "tozeroy",
-        fillcolor: `color-mix(in srgb, ${colour("--accent")} 0%, transparent)`, text: volumes.map((value, at) => `after trial ${numbers[at]}: ${general(value)}`) });
+        fillcolor: colour("--wash"), text: volumes.map((value, at) => `after trial ${numbers[at]}: ${general(value)}`) });
     }
   });
   const last = rows.length === 1 ? "y" : `y${rows.length}`;
-  layout.xaxis = axis({ name: "" }, { title: { text: "trial", standoff: 6 }, anchor: last, rangemode: "tozero" });
+  layout.xaxis = axis({ name: "" }, { title: { text: "trial", standoff: 6 }, anchor: last, range: [-0.02 * report.trials.length - 0.5, 1.02 * report.trials.length] });
   plot.style.height = `${Math.max(16, 10 * total)}rem`;
   return Plotly.react(plot, traces, layout, PLOT_OPTIONS);
 }

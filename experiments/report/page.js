@@ -7,8 +7,8 @@ async function unpack(id) {
   return new Response(stream).text();
 }
 
-/** What changes while the page is used: the trial that is open, the bounds that are asked, and who meets them. */
-const state = { chosen: null, asked: [], within: null };
+/** What changes while the page is used: the trial that is open, the bounds that are asked, who meets them; drawing. */
+const state = { chosen: null, asked: [], within: null, isStale: false, drawing: null };
 
 function pairsOf(objectives) {
   return objectives.flatMap((first, index) => objectives.slice(index + 1).map((second) => [first, second]));
@@ -45,8 +45,18 @@ function makeCharts(report) {
   return charts;
 }
 
-async function drawAll(charts) {
-  for (const { draw } of charts) await draw();
+/** Draw all charts; what is asked for while they are drawn is drawn once they are. */
+function drawAll(charts) {
+  state.isStale = true;
+  state.drawing ??= (async () => {
+    while (state.isStale) {
+      state.isStale = false;
+      for (const { draw } of charts) await draw();
+      await new Promise((done) => setTimeout(done));
+    }
+    state.drawing = null;
+  })();
+  return state.drawing;
 }
 
 function choose(report, charts, number, { scroll = false } = {}) {
@@ -120,7 +130,6 @@ function questionControls(report, question, changed) {
 function makeQuestions(report, charts) {
   if (report.baseline === null || !report.trials.some((row) => row.rank !== undefined)) return;
   const asked = new Map();
-  let chosen = null;
   const changed = (question, value) => {
     if (value === null) asked.delete(question.option);
     else asked.set(question.option, { objective: question.objective, bound: question.bound, value });
@@ -129,10 +138,8 @@ function makeQuestions(report, charts) {
     const answer = askRun(report, state.asked);
     state.within = state.asked.length > 0 ? answer.within : null;
     showAnswer(report, answer, asked);
-    const found = answer.best ?? answer.nearest;
-    const isNew = state.asked.length > 0 && found !== null && found.trial !== chosen;
-    chosen = found === null ? chosen : found.trial;
-    if (isNew || (found !== null && state.chosen !== found.trial && state.asked.length > 0)) choose(report, charts, found.trial);
+    const found = state.asked.length > 0 ? answer.best ?? answer.nearest : null;
+    if (found !== null && found.trial !== state.chosen) choose(report, charts, found.trial);
     else drawAll(charts);
   };
   document.getElementById("questions").append(...report.questions.map((question) => questionControls(report, question, changed)));

@@ -81,14 +81,14 @@ function measuredParts(report, row) {
   else if (row.file) parts.push(element("p", {}, row.trial === report.baseline ? "Its file: " : "Not on the front, so that export does not offer it; its file: ", element("code", {}, row.file)));
   parts.push(element("h3", {}, "Layer by layer"));
   if (row.faults.length > 0) parts.push(element("ul", { class: "faults" }, row.faults.map((fault) => element("li", {}, fault))));
-  parts.push(element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The trial layer by layer" }, layersTable(report, row)));
+  parts.push(element("div", { class: `scroll ${row.policy.length <= 30 ? "whole" : ""}`, tabindex: 0, role: "region", "aria-label": "The trial layer by layer" }, layersTable(report, row)));
   parts.push(element("p", { class: "lead" }, explanation(report, row)));
   return parts;
 }
 
 function explanation(report, row) {
   const words = ["Darker is more compressed. What is in the file was read from the file itself; int8 stands for int8_qat too, which a file cannot tell apart."];
-  if (report.models[row.model].bytes) words.push("Hatched bars are the layer's bytes in the uncompressed file, solid ones those in this file.");
+  if (report.models[row.model].bytes) words.push("Bars of bytes are shares: hatched of the uncompressed file, solid of this one.");
   if (report.profile && row.options) words.push(`The last column is an estimate: what the decision costs alone, imposed on the trained weights without any training, which wins much of it back; below 0 is noise. ${report.profile.sentence}.`);
   return words.join(" ");
 }
