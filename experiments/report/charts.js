@@ -108,9 +108,11 @@ function axis({ name, log }, more = {}) {
   };
 }
 
-/** The range that shows what is worth a look: the front, the baseline, and what meets the constraints. */
+/** The range that shows what is worth a look: the front, the baseline, and what meets the constraints; else all. */
 function rangeOf(report, objective) {
-  const worth = shownTrials(report).filter((row) => !["infeasible", "unclean"].includes(kindOf(report, row)));
+  const shown = shownTrials(report);
+  const isWorth = (row) => !shown.some((each) => each.front) || !["infeasible", "unclean"].includes(kindOf(report, row));
+  const worth = shown.filter(isWorth);
   const values = worth.map((row) => (objective.log ? Math.log10(row.values[objective.name]) : row.values[objective.name]));
   if (values.length === 0) return undefined;
   const low = Math.min(...values), high = Math.max(...values);

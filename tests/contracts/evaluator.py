@@ -68,7 +68,9 @@ class EvaluatorContract:
         assert set(evaluator.describe().objectives) <= set(baseline.values)
         assert baseline.training_steps == 0
         assert baseline.values["latency_ratio"] == pytest.approx(1.0)
-        assert [layer.layer for layer in baseline.fidelity.layers] == [spec.name for spec in evaluator.describe().layers]
+        assert [layer.layer for layer in baseline.fidelity.layers] == [
+            spec.name for spec in evaluator.describe().layers
+        ]
         assert all(layer.requested.is_untouched and layer.deflated_bytes for layer in baseline.fidelity.layers)
         assert baseline.fidelity.is_clean, baseline.fidelity.faults
         assert baseline.artifacts["model.tflite"]

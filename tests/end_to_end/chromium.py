@@ -1,4 +1,4 @@
-"""A Chromium for the tests that look at pages; run as a module, it sees to it that there is one, and prints its path."""
+"""A Chromium for the tests that look at pages; run as a module, it sees to it that there is one."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ _APT = ("apt-get", "--yes", "--no-install-recommends")
 
 
 def chromium() -> str:
-    """Return the path of Chromium, installed first where it is missing: Playwright's own, or else (as root) Debian's."""
+    """Return the path of Chromium, installed first where it is missing: Playwright's, or (as root) Debian's."""
     found = _installed()
     reasons = []
     for words in (

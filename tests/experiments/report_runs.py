@@ -8,7 +8,7 @@ from typing import Any
 from paretune.experiments.report.document import report_document
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
-from paretune.experiments.runs.run import open_run
+from paretune.experiments.runs.run import facts_to_remember, open_run
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.measurement import Measurement
@@ -108,12 +108,26 @@ def _still_searching(place: Path) -> RunFolder:
     return folder
 
 
+def _nothing_yet(place: Path) -> RunFolder:
+    """Return a run whose baseline is being measured."""
+    folder = make_run(place, trials=4, stop_requested=lambda: True)
+    with open_run(folder) as run:
+        facts, baseline = facts_to_remember(run.experiment, run.facts), run.trial(0)
+    folder.ledger.unlink()
+    ledger = SqlLedger.create(folder.ledger)
+    ledger.remember(facts)
+    ledger.open_trial(candidate=baseline.candidate, rung=Rung.FULL, origin="baseline", parameters={})
+    ledger.close()
+    return folder
+
+
 #: By what they are: makes the run in a folder.
 KINDS: Mapping[str, Callable[[Path], RunFolder]] = {
     "three objectives": of_three_objectives,
     "regression": _of_regression,
     "one objective": _of_one_objective,
     "an empty front": _without_a_front,
+    "nothing yet": _nothing_yet,
     "a baseline alone": _of_a_baseline_alone,
     "still searching": _still_searching,
 }
