@@ -120,8 +120,18 @@ function rangeOf(report, objective) {
   return [low - room, high + room];
 }
 
-function baseLayout() {
+/** Size of a chart on paper, in pixels: A4 and Letter leave room for 650; on a screen, a chart fills its place. */
+function paperSize(width, height) {
+  return "paper" in document.documentElement.dataset ? { autosize: false, width, height } : { autosize: true };
+}
+
+function hasWebgl() {
+  return document.createElement("canvas").getContext("webgl") !== null;
+}
+
+function baseLayout(width = 320, height = 270) {
   return {
+    ...paperSize(width, height),
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
     font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", color: colour("--ink"), size: 12 },
     hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--muted"), font: { color: colour("--ink"), size: 13 }, align: "left" },
@@ -176,7 +186,7 @@ function drawProgress(plot, report, state) {
   if (lost.length > 0) rows.push({ title: "not measured", lost: true });
   const heights = rows.map((row) => (row.lost ? 0.45 : 1));
   const total = heights.reduce((sum, height) => sum + height, 0);
-  const traces = [], layout = { ...baseLayout(), margin: { l: 70, r: 18, t: 8, b: 42 }, uirevision: "kept" };
+  const traces = [], layout = { ...baseLayout(650, 120 * Math.max(1.6, total)), margin: { l: 70, r: 18, t: 8, b: 42 }, uirevision: "kept" };
   let top = 1;
   rows.forEach((row, index) => {
     const name = index === 0 ? "y" : `y${index + 1}`;

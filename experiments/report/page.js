@@ -33,7 +33,7 @@ function makeCharts(report) {
     for (const pair of pairsOf(others)) {
       add(`${pair[1].short} against ${pair[0].short}`, (plot) => drawProjection(plot, report, pair, state));
     }
-    if (report.objectives.length > 2) {
+    if (report.objectives.length > 2 && hasWebgl()) {
       const three = objectives.slice(0, 3);
       add(`${three.map((each) => each.short).join(", ")} in space; drag to turn`, (plot) => drawSolid(plot, report, three, state), "solid");
     }
@@ -190,9 +190,16 @@ function listen(report, charts) {
     const line = target.closest("tr[data-trial]");
     if (line && !target.closest("label")) line.querySelector("input[type=radio]").click();
   });
-  for (const query of ["(prefers-color-scheme: dark)", "print"]) {
-    matchMedia(query).addEventListener("change", () => drawAll(charts));
-  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(charts));
+  // paper is light, narrow, and does not wait: what is not drawn when this returns is not printed
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.paper = "";
+    charts.forEach(({ draw }) => draw());
+  });
+  addEventListener("afterprint", () => {
+    delete document.documentElement.dataset.paper;
+    drawAll(charts);
+  });
 }
 
 async function start() {

@@ -64,7 +64,7 @@ function latencyText(latency) {
 /** Fill the section of the chosen trial. */
 function showTrial(report, row) {
   const name = row.trial === report.baseline ? "The baseline" : `Trial ${row.trial}`;
-  const parts = [element("h2", { id: "trial-title" }, name, badges(report, row))];
+  const parts = [element("h2", { id: "trial-title" }, `${name} `, badges(report, row))];
   const origin = row.trial === report.baseline ? "The uncompressed float32 model, converted and measured like any trial." : `Proposed by ${row.origin}; ${row.state}${row.seconds ? ` in ${general(row.seconds, 3)} s` : ""}${row.steps ? `, ${row.steps.toLocaleString("en")} training steps` : ""}.`;
   parts.push(element("p", { class: "lead" }, origin, row.reason ? ` ${row.reason}` : "", row.hyperparameters ? ` Hyperparameters: ${row.hyperparameters}.` : ""));
   if (row.values) parts.push(...measuredParts(report, row));
