@@ -156,7 +156,10 @@ function showAnswer(report, answer, asked) {
     line.classList.toggle("outside", state.within !== null && number !== report.baseline && !state.within.has(number));
   }
   const line = document.getElementById("ask-command");
-  const words = [...asked].map(([option, { value, objective }]) => `${option} ${objective === "size_bytes" ? `${value}B` : value}`);
+  const words = report.questions.filter(({ option }) => asked.has(option)).map(({ option, objective }) => {
+    const { value } = asked.get(option);
+    return `${option} ${objective === "size_bytes" ? `${value / 1000}kB` : value}`;
+  });
   line.hidden = words.length === 0;
   line.replaceChildren(element("span", {}, "The same in the terminal, where it may also name an untried policy that should do better:"), ...copyLine(`${report.command} ${words.join(" ")}`));
 }

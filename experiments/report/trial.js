@@ -88,7 +88,7 @@ function measuredParts(report, row) {
 
 function explanation(report, row) {
   const words = ["Darker is more compressed. What is in the file was read from the file itself; int8 stands for int8_qat too, which a file cannot tell apart."];
-  if (report.models[row.model].bytes) words.push("Bars of bytes are shares: hatched of the uncompressed file, solid of this one.");
+  if (report.models[row.model].bytes) words.push(`Bars of bytes are shares: hatched of the uncompressed file${report.models.length > 1 ? " of the same model" : ""}, solid of this one.`);
   if (report.profile && row.options) words.push(`The last column is an estimate: what the decision costs alone, imposed on the trained weights without any training, which wins much of it back; below 0 is noise. ${report.profile.sentence}.`);
   return words.join(" ");
 }
