@@ -17,9 +17,12 @@ from paretune.experiments.cli import run as run_cli
 from paretune.experiments.report.document import report_document
 from paretune.experiments.report.page import report_page
 from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import open_run
 from paretune.search.front import values_of
+from paretune.spaces.trial import TrialState
 from tests.experiments.report_runs import HOSTILE, KINDS, document_of, hostile_run, of_three_objectives
+from tests.fakes import LATENCY
 
 _MOST_BYTES = 3_000_000
 #: Bounds as `paretune front` takes them; some met by many trials, some by none, some that equal a trial's own value.
@@ -110,6 +113,25 @@ def test_a_bound_that_equals_a_trial_admits_it(folder: RunFolder) -> None:
             best = ask_run(run, **bounds).best
         assert best is not None
         assert best_of(document, bounds) == best.number
+
+
+def test_of_two_trials_that_tie_the_better_one_answers(tmp_path: Path) -> None:
+    folder = of_three_objectives(tmp_path)
+    with open_run(folder) as run:
+        first = ask_run(run, max_bytes=2e4).best
+    assert first is not None
+    assert first.measurement is not None
+    # as fast within the tolerance, and a hair faster
+    faster = {**values_of(first), LATENCY.name: values_of(first)[LATENCY.name] - 1e-6}
+    ledger = SqlLedger.open(folder.ledger)
+    later = ledger.open_trial(candidate=first.candidate, rung=first.rung, origin="tpe", parameters=first.parameters)
+    measurement = replace(first.measurement, values=faster)
+    ledger.close_trial(replace(later, state=TrialState.COMPLETE, measurement=measurement, ended=later.started + 1))
+    ledger.close()
+    with open_run(folder) as run:
+        best = ask_run(run, max_bytes=2e4).best
+    assert best is not None
+    assert best.number == later.number == best_of(document_of(folder), {"max_bytes": 2e4})
 
 
 def test_a_trial_row_tells_what_was_asked_and_what_the_file_holds(folder: RunFolder) -> None:
