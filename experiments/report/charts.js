@@ -74,7 +74,7 @@ function pointTraces(report, names, state, { solid = false } = {}) {
       size: solid ? kind.size * 0.55 : kind.size,
       color: tint,
       line: { color: kind.symbol.includes("open") || kind.symbol === "x-thin" ? tint : colour("--card"), width: kind.symbol === "x-thin" ? 1.6 : 1 },
-      opacity: solid ? weak : own.map((row) => (isMuted(row) ? 0.22 : weak)),
+      opacity: solid ? weak ** 3 : own.map((row) => (isMuted(row) ? 0.22 : weak)),
     };
     return { ...place(own), name: kind.label, marker, customdata: own.map((row) => row.trial), text: own.map((row) => hoverText(report, row)) };
   });
