@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Strict editable installs link each file under build/, so a new or removed file in one of these folders needs a new link.
 FOLDERS := $(shell find src spaces objectives search experiments -type d -not -name __pycache__ 2>/dev/null)
 
-.PHONY: demo test test-slow lint install wheel-test clean
+.PHONY: demo test test-slow browser lint install wheel-test clean
 
 demo: install
 	$(BIN)/paretune search experiments/digits.yaml
@@ -15,8 +15,12 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: install
+test-slow: install browser
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# The slow tests look at pages in a real browser: one that is there, or else one that is installed now.
+browser: install
+	@$(BIN)/python -m tests.end_to_end.chromium
 
 lint: install
 	$(BIN)/ruff check .

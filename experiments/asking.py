@@ -108,7 +108,7 @@ def _nearest(
 ) -> tuple[Trial | None, tuple[tuple[Limit, float], ...]]:
     """Return the trial whose excesses, in comparable units, add up to the least; and what it misses."""
     known, baseline = _known(run), values_of(trials[0])
-    able = [trial for trial in trials if _could_be_on_a_front(trial, run.facts.objectives)]
+    able = [trial for trial in trials if could_be_on_a_front(trial, run.facts.objectives)]
     distances = [
         sum(max(0.0, excess) for excess in excesses(values_of(trial), constraints, baseline, known).values())
         for trial in able
@@ -125,7 +125,8 @@ def _nearest(
     return nearest, tuple(missed)
 
 
-def _could_be_on_a_front(trial: Trial, objectives: Sequence[Objective]) -> bool:
+def could_be_on_a_front(trial: Trial, objectives: Sequence[Objective]) -> bool:
+    """Return whether a trial would be on the front if it were alone, and nothing were bounded."""
     return bool(find_front((trial,), objectives, (), {}).points)
 
 

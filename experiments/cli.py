@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "plan": "Show the size of the space, reachable sizes and what a trial costs.",
         "search": "Run or resume a search.",
         "front": "Show the front of a run; re-ask it with other bounds.",
+        "report": "Write a run as one HTML page.",
         "export": "Write one trial of a run as a verified .tflite with its papers.",
         "apply": "Train and export one policy, without a search.",
         "ui": "Open MLflow's page on this machine.",

@@ -37,6 +37,7 @@ from paretune.objectives.task import build_task
 from paretune.objectives.weights import LayerWeights, pack_weights, read_weights, write_weights
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import ModelDescription, Split
+from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy, Quantization
@@ -135,9 +136,14 @@ class KerasEvaluator:
 
     def baseline(self) -> Measurement:
         """Convert and measure the uncompressed float32 model, like any trial."""
-        measurement = self._measure(self.baseline_file, self._weights, Policy(()))
+        file, untouched = self.baseline_file, untouched_policy(self._layers)
+        measurement = self._measure(file, self._weights, Policy(()))
         # Against itself the ratio is 1 by definition; what was measured stays in the details and shows the noise.
-        return replace(measurement, values={**measurement.values, "latency_ratio": 1.0})
+        return replace(
+            measurement,
+            values={**measurement.values, "latency_ratio": 1.0},
+            fidelity=read_fidelity(self._template, file, file, untouched, self._layers),
+        )
 
     def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
         """Train, export and measure one candidate on the validation split.

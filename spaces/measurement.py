@@ -99,7 +99,7 @@ class Measurement:
         values: Finite number by name: the task's metric, ``size_bytes``, ``latency_ratio``, ...
         training_steps: Optimizer steps spent.
         seconds: Wall seconds by part of the work (``prune``, ``cluster``, ``quantize``, ``export``, ``measure``).
-        fidelity: Requested against achieved; empty for the baseline.
+        fidelity: Requested against achieved.
         details: Plain data for the record: spread of the latency, machine, warnings.
         artifacts: File contents by file name (``model.tflite``, ``weights.npz``). Not compared, not printed.
     """

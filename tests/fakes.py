@@ -98,7 +98,11 @@ class AnalyticEvaluator:
     def baseline(self) -> Measurement:
         untouched = untouched_policy(self.layers)
         values = self._values(untouched, Rung.FULL)
-        return Measurement(values=values, artifacts={"model.tflite": _file_of(values)})
+        return Measurement(
+            values=values,
+            fidelity=self._fidelity(untouched, Rung.FULL),
+            artifacts={"model.tflite": _file_of(values)},
+        )
 
     def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
         policy = candidate.policy

@@ -74,3 +74,9 @@ def test_asking_a_run_that_has_a_profile_is_light(format_: str, tmp_path: Path) 
 @pytest.mark.parametrize("format_", ["table", "json"])
 def test_reading_a_front_is_light(format_: str, place: Path) -> None:
     assert not loaded_by(command("front", "fake", "--format", format_), place) & HEAVY
+
+
+def test_making_a_page_is_light(tmp_path: Path) -> None:
+    make_run(tmp_path, trials=6)
+    assert not loaded_by(command("report", "fake"), tmp_path) & HEAVY
+    assert (tmp_path / "runs" / "fake" / "report.html").is_file()

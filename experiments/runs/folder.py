@@ -27,6 +27,7 @@ class RunFolder:
             ledger.sqlite        every trial and what it measured
             experiment.yaml      the experiment file as it was last searched
             front.png            the front so far
+            report.html          all of it on one page, once `paretune report` has made it
             profile.png .json    what each decision costs alone, once that has been measured
             trials/00012/        model.tflite, weights.npz, policy.yaml, fidelity.json
             stages/              trained stages that later trials start from; may be deleted
@@ -55,6 +56,11 @@ class RunFolder:
     def asked(self) -> Path:
         """Folder of policies that were named when the run was asked again."""
         return self.path / "asked"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
 
     @property
     def worker_log(self) -> Path:

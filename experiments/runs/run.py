@@ -19,6 +19,9 @@ from paretune.spaces.variant import recipe_hyperparameters
 
 MODEL_FILE = "model.tflite"
 
+#: What the ledger remembers once a search has come to its end.
+OUTCOME = "outcome"
+
 _FACTS, _EXPERIMENT, _REFERENCE = "facts", "experiment", "reference_point"
 
 
@@ -51,6 +54,11 @@ class Run:
         """What is searched beside policies: hyperparameters of the model, and of the recipe."""
         of_recipe = recipe_hyperparameters(self.experiment.recipe, self.experiment.recipe_choices)
         return (*self.facts.description.hyperspace, *of_recipe)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a search has come to its end, rather than to an interruption; a later one may have gone on."""
+        return self.ledger.fact(OUTCOME) is not None
 
     def trials(self) -> Sequence[Trial]:
         """Return all trials by number, the baseline first."""

@@ -16,6 +16,7 @@ from paretune.experiments.runs.fingerprint import digest_without_loading, requir
 from paretune.experiments.runs.folder import RUNS, RunFolder, cache_folder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import (
+    OUTCOME,
     Run,
     facts_to_remember,
     open_run,
@@ -39,8 +40,6 @@ from paretune.spaces.variant import recipe_hyperparameters
 
 if TYPE_CHECKING:
     from paretune.search.events import SearchEvent, SearchOutcome
-
-_OUTCOME = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def finished_run(experiment: Experiment, folder: RunFolder) -> Run | None:
     if not folder.exists:
         return None
     run = open_run(folder)
-    if run.ledger.fact(_OUTCOME) == _outcome_document(experiment):
+    if run.ledger.fact(OUTCOME) == _outcome_document(experiment):
         return run
     run.ledger.close()
     return None
@@ -119,7 +118,7 @@ def prepare_run(
                 if known is not None:
                     require_same(known.fingerprint, facts.fingerprint, folder.path)
                 ledger = ledger or SqlLedger.create(folder.ledger)
-                ledger.remember({**facts_to_remember(experiment, facts), _OUTCOME: None})
+                ledger.remember({**facts_to_remember(experiment, facts), OUTCOME: None})
                 write_atomically(folder.experiment, experiment.text.encode())
                 run = Run(folder, ledger, experiment, facts)
                 _measure_baseline(run, pool, problem, say)
@@ -151,7 +150,7 @@ def search_run(
     if not outcome.interrupted:
         say("measuring the front on the test split")
         measure_on_test(run, prepared.pool)
-        run.ledger.remember({_OUTCOME: _outcome_document(run.experiment)})
+        run.ledger.remember({OUTCOME: _outcome_document(run.experiment)})
     return outcome
 
 

@@ -48,6 +48,7 @@ def next_commands(end: SessionEnd, name: str) -> list[str]:
     return [
         f"paretune export {name} --pick knee",
         f"paretune front {name} --max-drop 0.01",
+        f"paretune report {name}",
         f"paretune ui {name}",
     ]
 

@@ -22,7 +22,7 @@ from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.content import RunContent
 from paretune.experiments.tracking.record import MlflowRecord
-from paretune.experiments.tracking.source import git_tags, read_content
+from paretune.experiments.tracking.source import git_tags, read_content, read_report
 from paretune.experiments.tracking.tracker import Ending, without_credentials, writing_record
 
 _SECONDS_BETWEEN_READS = 2.0
@@ -89,6 +89,7 @@ class Follower:
         files = profile_files(self._folder.path)
         self._record.update(content, picture, is_running=ending is None, profile_files=files)
         if ending is not None:
+            self._record.log_report(read_report(self._folder))
             self._record.end(ending.mlflow_status, content)
         self._last = content
 

@@ -25,6 +25,7 @@ _PARENT = "mlflow.parentRunId"
 _DESCRIPTION = "mlflow.note.content"
 _METRICS = "paretune.metrics"
 _PROFILE = "paretune.profile"
+_REPORT = "paretune.report"
 #: What one `log_batch` takes, by MLflow's REST limits.
 _MOST_PARAMETERS = 100
 _MOST_METRICS = 900
@@ -100,6 +101,17 @@ class MlflowRecord:
         self._write_profile(content, profile_files, parent)
         on_front = sum(child.tags.get("pareto") == "true" for child in self._children.values())
         return RecordCounts(children=len(self._children), written=written, on_front=on_front)
+
+    def log_report(self, page: str) -> None:
+        """Keep the page of the run with the parent run, unless it is there already; after :meth:`update`.
+
+        Args:
+            page: As :func:`paretune.experiments.report.page.report_page` returns it.
+        """
+        tags = {_REPORT: digest_of(page)}
+        if self._parent is not None and self._parent.tags.get(_REPORT) != tags[_REPORT]:
+            self._client.log_text(self._parent.mlflow_id, page, "report.html")
+            self._set_tags(self._parent, tags)
 
     def end(self, status: str, content: RunContent) -> None:
         """End the parent run, if there is one.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from paretune.experiments.config.experiment import Experiment, Tracking
 from paretune.experiments.exports.profile_keeping import keep_profile
+from paretune.experiments.report.document import report_document
+from paretune.experiments.report.page import report_page
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import Run, open_run
 from paretune.experiments.terminal.wording import budget_text
@@ -24,6 +26,16 @@ def read_content(folder: RunFolder) -> tuple[RunContent, TrackingStore]:
     with open_run(folder) as run:
         store = tracking_store(folder.path, run.experiment.tracking or Tracking())
         return replace(content_of(run), profile=keep_profile(run)), store
+
+
+def read_report(folder: RunFolder) -> str:
+    """Return the page of a run.
+
+    Raises:
+        RunError: If the run cannot be read.
+    """
+    with open_run(folder) as run:
+        return report_page(report_document(run))
 
 
 def content_of(run: Run) -> RunContent:

@@ -6,7 +6,7 @@ from paretune.experiments.exports.front_picture import save_picture
 from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.record import MlflowRecord
-from paretune.experiments.tracking.source import read_content
+from paretune.experiments.tracking.source import read_content, read_report
 from paretune.experiments.tracking.tracker import Ending, quieten_mlflow, without_credentials, writing_record
 from paretune.spaces.errors import RunError
 from paretune.spaces.trial import TrialState
@@ -48,6 +48,7 @@ def sync_run(folder: RunFolder) -> SyncResult:
             record = MlflowRecord(store, content.run_id)
             files = profile_files(folder.path)
             counts = record.update(content, picture, is_running=is_running, profile_files=files)
+            record.log_report(read_report(folder))
             if not is_running and record.is_left_running:
                 unfinished = (TrialState.RUNNING, TrialState.INTERRUPTED)
                 is_whole = all(trial.state not in unfinished for trial in content.trials)

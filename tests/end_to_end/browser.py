@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+from tests.end_to_end.chromium import chromium
+
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -24,27 +24,6 @@ _FLAGS = (
     "--window-size=1400,1000",
     "--remote-debugging-pipe",
 )
-
-
-def chromium() -> str:
-    """Return the path of Chromium, installed first where it is missing (Debian, Ubuntu; as root)."""
-    found = next(filter(None, map(shutil.which, _NAMES)), None)
-    if found is not None:
-        return found
-    for words in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-        done = subprocess.run(
-            ["apt-get", *words],  # noqa: S607
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, (
-            f"Chromium must be installed; apt-get {words[0]} said: {done.stderr or done.stdout}"
-        )
-    found = shutil.which("chromium")
-    assert found is not None, "Chromium must be installed: there is none in PATH after apt-get install chromium."
-    return found
 
 
 class Page:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.browser import browser_page, chromium
+from tests.end_to_end.browser import browser_page
+from tests.end_to_end.chromium import chromium
 from tests.end_to_end.command_line import Shell
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]

@@ -1,7 +1,7 @@
 """What a session of a search leaves on the screen."""
 
 from paretune.experiments.session import SessionEnd
-from paretune.experiments.terminal.session_report import funnel_lines
+from paretune.experiments.terminal.session_report import funnel_lines, next_commands
 from paretune.search.events import SearchOutcome
 from tests.experiments.sample_trials import sample_front, sample_trials
 
@@ -28,3 +28,7 @@ def test_what_did_not_happen_is_not_told() -> None:
     assert funnel_lines(an_end(stopped=1)) == ["Not trained in full: 1 stopped after a short training."]
     assert funnel_lines(an_end(refused=1)) == ["Not trained in full: 1 refused untrained."]
     assert funnel_lines(an_end()) == []
+
+
+def test_the_commands_worth_typing_next_name_the_page() -> None:
+    assert "paretune report runs/digits" in next_commands(an_end(), "runs/digits")

@@ -267,6 +267,21 @@ def test_resuming_reopens_the_parent_and_ending_closes_it(tmp_path: Path, record
     assert all(run.info.status != "RUNNING" for run in runs().values())
 
 
+def test_the_page_of_a_run_is_kept_once_and_again_when_it_has_changed(
+    tmp_path: Path, record: MlflowRecord, runs: Runs
+) -> None:
+    update(record, content_of(sample_trials(1)), is_running=True)
+    page = tmp_path / "mlflow-artifacts" / runs()["digits"].info.run_id / "artifacts" / "report.html"
+    assert not page.exists()
+    record.log_report("<p>one</p>")
+    assert page.read_text() == "<p>one</p>"
+    page.unlink()
+    MlflowRecord(embedded_store(tmp_path), "run-1").log_report("<p>one</p>")
+    assert not page.exists()
+    record.log_report("<p>two</p>")
+    assert page.read_text() == "<p>two</p>"
+
+
 def test_two_runs_in_one_store_do_not_mix(tmp_path: Path, record: MlflowRecord, runs: Runs) -> None:
     update(record, content_of(sample_trials(2)), is_running=True)
     other = replace(content_of(sample_trials(1, seed=5)), run_id="run-2", name="other")
@@ -370,6 +385,11 @@ def recorded(place: Path) -> dict[str, Any]:
     return {run.info.run_name: run for run in found}
 
 
+def page_of(place: Path, run: Any) -> str:
+    """Return the page that MLflow holds of a run."""
+    return (place / "runs" / "mlflow-artifacts" / run.info.run_id / "artifacts" / "report.html").read_text()
+
+
 def wait_until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
@@ -390,6 +410,7 @@ def test_a_finished_search_is_recorded_whole_and_sync_proves_the_front(place: Pa
     profile = json.loads((place / "runs" / "fake" / "profile.json").read_text())
     assert runs["fake"].data.tags["mlflow.note.content"] == f"Profile: {profile['additivity']['sentence']}."
     assert runs["fake"].data.metrics["proxies"] > 0
+    assert page_of(place, runs["fake"]).startswith("<!DOCTYPE html>")
     for run in runs.values():
         client_of(place).delete_run(run.info.run_id)
     result = sync_run(RunFolder(place / "runs" / "fake"))
@@ -397,6 +418,7 @@ def test_a_finished_search_is_recorded_whole_and_sync_proves_the_front(place: Pa
         assert result.front == tuple(sorted(trial.number for trial in run.front().trials))
         assert result.children == result.written == len(run.trials())
     assert {run.info.status for run in recorded(place).values()} == {"FINISHED"}
+    assert "The search has ended." in page_of(place, recorded(place)["fake"])
     assert not (place / "mlruns").exists()
 
 

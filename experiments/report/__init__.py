@@ -1,0 +1,1 @@
+"""The page that shows a run: what it tells as plain data, and how that becomes one HTML file."""
