@@ -1,8 +1,8 @@
 """A file as a C array, for firmware that cannot read files: TensorFlow Lite Micro.
 
 The two files are what ``xxd -i`` and TensorFlow's own ``convert_bytes_to_c_source`` give, with three differences: the
-array is aligned (TensorFlow Lite Micro reads tensors in place, and the flatbuffer promises 16 bytes), it is ``const``
-with external linkage (so that it stays in flash), and both C and C++ compilers take it.
+array is aligned (TensorFlow Lite Micro reads constants in place), it is ``const`` with external linkage (so that it
+stays in flash), and both C and C++ compilers take it.
 """
 
 from collections.abc import Sequence

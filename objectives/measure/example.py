@@ -46,8 +46,8 @@ def record_example(
         for name, rows in samples.items():
             interpreter.set_tensor(takes[name]["index"], rows[number : number + 1])
         run_once(interpreter)
-        for name, rows in answers.items():
-            rows.append(interpreter.get_tensor(gives[name]["index"]))
+        for name, given in answers.items():
+            given.append(interpreter.get_tensor(gives[name]["index"]))
     return FileExample(
         inputs=samples,
         outputs={name: np.concatenate(rows) for name, rows in answers.items()},
