@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.experiments.exports.limits import limits_text
+from paretune.experiments.exports.limits import hybrid_layers, limits_text
 from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, policy_summary, value_text
 from paretune.search.front import values_of
 from paretune.spaces.evaluator import FileExample
@@ -64,10 +64,12 @@ def card_text(content: CardContent) -> str:
         _SNIPPET,
     ]
     if "model_data.h" in content.document["files"]:
-        sections.append(
-            "For TensorFlow Lite Micro, `model_data.cc` and `model_data.h` hold the same bytes as a C array. Operators "
-            f"to register: {', '.join(content.example.operators) or 'unknown'}."
+        micro = (
+            "which does not run this one, see the limits."
+            if hybrid_layers(content.trial)
+            else f"to be run with the operators {', '.join(content.example.operators) or 'unknown'}."
         )
+        sections.append(f"`model_data.cc` and `.h` hold it as a C array for TensorFlow Lite Micro, {micro}")
     if content.reproduce:
         sections += ["## How to get here again", "```\n" + "\n".join(content.reproduce) + "\n```"]
     return "\n\n".join(sections) + "\n"

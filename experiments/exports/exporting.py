@@ -9,9 +9,9 @@ from pathlib import Path
 from paretune.experiments.config.experiment import Experiment
 from paretune.experiments.config.metadata_section import file_metadata
 from paretune.experiments.config.policy_file import read_policy_file
+from paretune.experiments.config.present import present_experiment
 from paretune.experiments.exports.export import ExportContent, ExportedFile, export_trial
 from paretune.experiments.exports.front_index import write_index
-from paretune.experiments.exports.present_metadata import present_metadata
 from paretune.experiments.runs.fingerprint import require_same
 from paretune.experiments.runs.run import MODEL_FILE, Run
 from paretune.experiments.runs.searching import search_problem
@@ -119,7 +119,8 @@ def _shipping(
     Raises:
         RunError: If model or data have changed since the search.
     """
-    metadata = present_metadata(run.experiment)
+    experiment = present_experiment(run.experiment)
+    metadata = file_metadata(experiment.metadata, experiment.file.parent)
     with one_worker(run.experiment, threads=run.facts.threads, trust_model=trust_model, build=build) as pool:
         description = pool.describe()
         known = run.facts.description

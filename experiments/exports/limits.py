@@ -25,7 +25,7 @@ def limits_text(trial: Trial, document: Mapping[str, Any], example: FileExample)
     ]
     if set(example.operators) & set(_STATEFUL):
         lines.append("- Recurrent layers keep their state: call `reset_all_variables()` before every sequence.")
-    hybrid = [layer for layer, decided in trial.candidate.policy.items() if decided.quantization in _HYBRID]
+    hybrid = hybrid_layers(trial)
     if hybrid:
         formats = " and ".join(sorted({str(trial.candidate.policy[layer].quantization) for layer in hybrid}))
         lines.append(
@@ -35,6 +35,11 @@ def limits_text(trial: Trial, document: Mapping[str, Any], example: FileExample)
     if document["file_bytes"] > MOST_BYTES:
         lines.append(f"- There is no C array of it: it is larger than {bytes_text(MOST_BYTES)}.")
     return "\n".join(lines)
+
+
+def hybrid_layers(trial: Trial) -> list[str]:
+    """Return the layers that TensorFlow Lite Micro does not run."""
+    return [layer for layer, decided in trial.candidate.policy.items() if decided.quantization in _HYBRID]
 
 
 def _some(layers: list[str]) -> str:

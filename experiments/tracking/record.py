@@ -259,6 +259,15 @@ class MlflowRecord:
             run.tags.update(changed)
 
 
+def child_of(client: Any, run_id: str, number: int) -> Any:
+    """Return MLflow's run of a trial, in whichever experiment its record lies; ``None`` if there is none."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    tags = {_RUN_ID: run_id, _KIND: "trial", "trial": str(number)}
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    found = client.search_runs(experiments, filter_string=wanted, max_results=1, order_by=["attributes.start_time ASC"])
+    return found[0] if found else None
+
+
 def _running_maximum(pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     highest = 0
     for key, value in pairs:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from paretune.experiments.config.experiment import Experiment, Tracking
+from paretune.experiments.config.present import present_experiment
 from paretune.experiments.exports.profile_keeping import keep_profile
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import Run, open_run
@@ -22,8 +23,13 @@ def read_content(folder: RunFolder) -> tuple[RunContent, TrackingStore]:
         RunError: If the run cannot be read, or the profile cannot be written.
     """
     with open_run(folder) as run:
-        store = tracking_store(folder.path, run.experiment.tracking or Tracking())
+        store = tracking_store(folder.path, tracking_of(run) or Tracking())
         return replace(content_of(run), profile=keep_profile(run)), store
+
+
+def tracking_of(run: Run) -> Tracking | None:
+    """Return where MLflow keeps a run's record: as it was searched, else as its experiment file says now."""
+    return run.experiment.tracking or present_experiment(run.experiment).tracking
 
 
 def content_of(run: Run) -> RunContent:

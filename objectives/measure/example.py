@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from paretune.objectives.flatbuffer.graph import read_graph
-from paretune.objectives.measure.interpreter import allocate, open_interpreter, run_once
+from paretune.objectives.measure.interpreter import allocate, open_interpreter
 from paretune.objectives.rows import Rows
 from paretune.spaces.evaluator import FileExample
 
@@ -31,23 +31,22 @@ def record_example(
         threads: Threads for the kernels.
 
     Raises:
-        MeasurementFailed: The file cannot be run.
+        MeasurementFailed: The file cannot be read.
     """
     interpreter = open_interpreter(model, threads=threads)
     allocate(interpreter)
     signature = interpreter.get_signature_runner()
-    takes, gives = signature.get_input_details(), signature.get_output_details()
+    takes = signature.get_input_details()
     samples = {
         name: np.asarray(rows[:_SAMPLES]).astype(takes[name]["dtype"])
         for name, rows in zip(input_names, inputs, strict=True)
     }
     answers: dict[str, list[np.ndarray]] = {name: [] for name in output_names}
     for number in range(min(_SAMPLES, len(inputs[0]))):
-        for name, rows in samples.items():
-            interpreter.set_tensor(takes[name]["index"], rows[number : number + 1])
-        run_once(interpreter)
+        interpreter.reset_all_variables()
+        answered = signature(**{name: rows[number : number + 1] for name, rows in samples.items()})
         for name, given in answers.items():
-            given.append(interpreter.get_tensor(gives[name]["index"]))
+            given.append(answered[name])
     return FileExample(
         inputs=samples,
         outputs={name: np.concatenate(rows) for name, rows in answers.items()},
