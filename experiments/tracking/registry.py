@@ -89,7 +89,7 @@ def register(run: Run, file: ExportedFile, registration: Registration) -> Regist
     """
     store = registry_of(run)
     quieten_mlflow()
-    with mlflow_errors(store):
+    with mlflow_errors(store), _as_mlflows_own(store):
         from mlflow.tracking import MlflowClient
 
         client: Any = MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
@@ -105,6 +105,21 @@ def register(run: Run, file: ExportedFile, registration: Registration) -> Regist
         is_new=known is None,
         tracking_uri=without_credentials(store.uri),
     )
+
+
+@contextmanager
+def _as_mlflows_own(store: TrackingStore) -> Iterator[None]:
+    """Make a store the one that MLflow takes where it is not told: its registry looks a model up there."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(store.uri)
+    mlflow.set_registry_uri(store.uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
 
 
 def _known_version(client: Any, name: str, file: ExportedFile) -> str | None:
