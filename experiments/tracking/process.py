@@ -62,6 +62,7 @@ class Follower:
         self._tags = tags
         self._record: MlflowRecord | None = None
         self._last: RunContent | None = None
+        self._stamp: tuple[int, ...] = ()
 
     def catch_up(self, ending: Ending | None = None) -> bool:
         """Write what is new, and how the search ended if it has.
@@ -75,13 +76,18 @@ class Follower:
             # For the log of the run; MLflow, SQLAlchemy and requests raise exceptions of many kinds.
             print(without_credentials(traceback.format_exc()), file=sys.stderr)
             self._record = self._last = None
+            self._stamp = ()
             return False
         return True
 
     def _write(self, ending: Ending | None) -> None:
+        stamp = _stamp(self._folder.ledger)
+        if stamp == self._stamp and ending is None:
+            return  # reading a long ledger only to find nothing new takes seconds
         content, store = read_content(self._folder)
         content = replace(content, tags={**content.tags, **self._tags})
         if content == self._last and ending is None:
+            self._stamp = stamp
             return
         picture = save_picture(self._folder.path, content.front, content.metric)
         if self._record is None:
@@ -90,7 +96,13 @@ class Follower:
         self._record.update(content, picture, is_running=ending is None, profile_files=files)
         if ending is not None:
             self._record.end(ending.mlflow_status, content)
-        self._last = content
+        self._last, self._stamp = content, stamp
+
+
+def _stamp(ledger: Path) -> tuple[int, ...]:
+    """Return what changes whenever something is committed: times and sizes of the database and its log."""
+    found = [path.stat() for path in (ledger, ledger.with_name(f"{ledger.name}-wal")) if path.exists()]
+    return tuple(number for each in found for number in (each.st_mtime_ns, each.st_size))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,10 +1,12 @@
 """Read from a run's folder what MLflow should show of it."""
 
+import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from paretune.experiments.config.experiment import Experiment, Tracking
 from paretune.experiments.config.present import present_experiment
@@ -60,6 +62,10 @@ def content_of(run: Run) -> RunContent:
         tags={
             "run_folder": str(run.folder.path.absolute()),
             "mlflow.source.name": "paretune search",
+            "mlflow.source.type": "LOCAL",
+            **{f"machine.{name}": _plain(value) for name, value in facts.description.machine.items()},
+            "machine.system": f"{platform.system()} {platform.release()}",
+            "version.python": platform.python_version(),
             "version.paretune": version("paretune"),
             **{f"version.{package}": found for package, found in _versions(experiment).items()},
         },
@@ -72,7 +78,16 @@ def git_tags(folder: Path) -> dict[str, str]:
     if commit is None:
         return {}
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"mlflow.source.git.commit": commit, "git.changed": str(bool(changed)).lower()}
+    branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
+    return {
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.git.branch": branch or "",
+        "git.changed": str(bool(changed)).lower(),
+    }
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _versions(experiment: Experiment) -> Mapping[str, str]:

@@ -143,7 +143,7 @@ def test_the_version_says_what_it_is_and_belongs_to_the_trials_run(run: Run) -> 
     assert child.data.tags["trial"] == "1"
     assert child.info.status == "FINISHED"  # as it was: MLflow's own way would have opened it again
     assert child.info.end_time == round(run.trial(1).ended * 1000)
-    model = client.get_logged_model(version.model_id)
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
     assert {metric.key: metric.value for metric in model.metrics}.items() >= file.document["values"][
         "validation"
     ].items()
@@ -156,7 +156,7 @@ def test_what_the_model_needs_is_mlflow_litert_and_numpy(run: Run, store_of_the_
         f"model = mlflow.pyfunc.load_model({done.uri!r})\n"
         "model.predict(numpy.ones((2, 4), numpy.float32))\n"
         "print([name for name in ('paretune', 'tensorflow', 'tf_keras', 'keras') if name in sys.modules])\n"
-        "print(open(mlflow.pyfunc.get_model_dependencies(model.metadata.get_model_info().model_uri)).read())\n"
+        f"print(open(mlflow.pyfunc.get_model_dependencies({done.uri!r})).read())\n"
     )
     environment = {**os.environ, **MLFLOW_ENVIRONMENT, "MLFLOW_TRACKING_URI": store_of_the_user, "PYTHONPATH": ""}
     lines = subprocess.run(
