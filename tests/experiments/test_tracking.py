@@ -219,9 +219,10 @@ def test_policy_and_front_are_tables_that_mlflow_reads(record: MlflowRecord, run
     update(record, content, is_running=True)
     mlflow.set_tracking_uri(embedded_store(tmp_path).uri)
     try:
-        run_ids = {name: run.info.run_id for name, run in runs().items()}
-        policy = mlflow.load_table("policy_table.json", run_ids=[run_ids["trial 1"]])
-        front = mlflow.load_table("front_table.json", run_ids=[run_ids["digits"]])
+        found = runs()
+        mlflow.set_experiment("paretune")
+        policy = mlflow.load_table("policy_table.json", run_ids=[found["trial 1"].info.run_id])
+        front = mlflow.load_table("front_table.json", run_ids=[found["digits"].info.run_id])
     finally:
         mlflow.set_tracking_uri(None)
     assert policy["layer"].tolist() == list(trials[1].candidate.policy)
