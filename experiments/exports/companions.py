@@ -36,8 +36,8 @@ def companions(title: str, name: str, model: bytes, example: FileExample) -> dic
 
 
 def shipped(name: str) -> bytes:
-    """Return a script that is shipped as it is."""
-    return (files("paretune.experiments.exports") / "shipped" / name).read_bytes()
+    """Return a script that is shipped as it is; no module of ours, whence the folder's name."""
+    return (files("paretune.experiments.exports") / "as-shipped" / name).read_bytes()
 
 
 def example_npz(example: FileExample) -> bytes:

@@ -33,7 +33,7 @@ def write_model_folder(
     from mlflow.models import infer_signature
 
     inputs, outputs = _one_or_all(example.inputs), _one_or_all(example.outputs)
-    with as_file(files("paretune.experiments.exports") / "shipped" / "litert_model.py") as code:
+    with as_file(files("paretune.experiments.exports") / "as-shipped" / "litert_model.py") as code:
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(code),

@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from paretune.experiments.exports.export import MODEL, ExportedFile
+from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import Run
 from paretune.experiments.tracking.model_folder import FILE_IN_FOLDER, write_model_folder
 from paretune.experiments.tracking.record import child_of
 from paretune.experiments.tracking.source import tracking_of
-from paretune.experiments.tracking.sync import mlflow_errors, sync_run
-from paretune.experiments.tracking.tracker import TrackingStore, quieten_mlflow, tracking_store, without_credentials
+from paretune.experiments.tracking.sync import is_being_searched, mlflow_errors, sync_run
+from paretune.experiments.tracking.tracker import (
+    TrackingStore,
+    quieten_mlflow,
+    tracking_store,
+    without_credentials,
+    writing_record,
+)
 from paretune.spaces.errors import ConfigurationError, RunError
 
 _SHA256 = "sha256"
+#: The tracking process gives up a minute after its search has ended.
+_PATIENCE_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +97,7 @@ def register(run: Run, file: ExportedFile, registration: Registration) -> Regist
         RunError: If MLflow cannot be written, or holds something else than was measured.
     """
     store = registry_of(run)
+    _let_the_record_be_written(run.folder)
     quieten_mlflow()
     with mlflow_errors(store), _as_mlflows_own(store):
         from mlflow.tracking import MlflowClient
@@ -105,6 +115,19 @@ def register(run: Run, file: ExportedFile, registration: Registration) -> Regist
         is_new=known is None,
         tracking_uri=without_credentials(store.uri),
     )
+
+
+def _let_the_record_be_written(folder: RunFolder) -> None:
+    """Wait for the tracking process of a search that has just ended: it may be making the database at this moment.
+
+    While a search runs, its database has long been made, and nothing has to be waited for.
+
+    Raises:
+        RunError: If that takes longer than it ever should.
+    """
+    if not is_being_searched(folder):
+        with writing_record(folder.path, patience_seconds=_PATIENCE_SECONDS):
+            pass
 
 
 @contextmanager

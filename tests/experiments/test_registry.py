@@ -28,7 +28,7 @@ from paretune.experiments.runs.run import Run, facts_to_remember, open_run
 from paretune.experiments.tracking import registry
 from paretune.experiments.tracking.record import MlflowRecord
 from paretune.experiments.tracking.registry import Registration, register
-from paretune.experiments.tracking.tracker import MLFLOW_ENVIRONMENT, embedded_store
+from paretune.experiments.tracking.tracker import MLFLOW_ENVIRONMENT, embedded_store, writing_record
 from paretune.spaces.errors import ConfigurationError, RunError
 from paretune.spaces.evaluator import FileExample
 from tests.experiments.sample_trials import OBJECTIVES, fill_ledger, sample_trials
@@ -159,9 +159,9 @@ def test_what_the_model_needs_is_mlflow_litert_and_numpy(run: Run, store_of_the_
         f"print(open(mlflow.pyfunc.get_model_dependencies({done.uri!r})).read())\n"
     )
     environment = {**os.environ, **MLFLOW_ENVIRONMENT, "MLFLOW_TRACKING_URI": store_of_the_user, "PYTHONPATH": ""}
-    lines = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
     assert lines[0] == "[]"
     packages = [line.split("==")[0] for line in lines if "==" in line]
     assert packages == ["mlflow", "ai-edge-litert", "numpy"]
@@ -202,6 +202,12 @@ def test_a_model_that_could_not_be_stored_is_marked_failed_and_registers_nothing
     assert not client.search_registered_models()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert [model.status for model in client.search_logged_models(experiments)] == ["FAILED"]
+
+
+def test_registering_waits_for_the_record_that_is_being_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_PATIENCE_SECONDS", 0.2)
+    with writing_record(run.folder.path, patience_seconds=0), pytest.raises(RunError, match="Another process is"):
+        register(run, one_input(run), Registration(name="double"))
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b"])
