@@ -22,7 +22,7 @@ from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.content import RunContent
 from paretune.experiments.tracking.record import MlflowRecord
-from paretune.experiments.tracking.source import git_tags, read_content
+from paretune.experiments.tracking.source import read_content, session_tags
 from paretune.experiments.tracking.tracker import Ending, without_credentials, writing_record
 
 _SECONDS_BETWEEN_READS = 2.0
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
     with suppress(OSError):
         os.nice(10)  # training and latency measurements come first
     with writing_record(folder.path, patience_seconds=_SECONDS_FOR_A_PREDECESSOR):
-        follower = Follower(folder, {**json.loads(arguments[2]), **git_tags(Path.cwd())})
+        follower = Follower(folder, {**json.loads(arguments[2]), **session_tags(Path.cwd())})
         ending = coordinator.ending(0)
         while ending is None:
             is_current = follower.catch_up()

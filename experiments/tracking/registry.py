@@ -26,8 +26,8 @@ from paretune.experiments.tracking.tracker import (
 from paretune.spaces.errors import ConfigurationError, RunError
 
 _SHA256 = "sha256"
-#: The tracking process gives up a minute after its search has ended.
-_PATIENCE_SECONDS = 90.0
+#: The tracking process gives up a minute after it has heard of its search's end, which on a busy machine takes a while.
+_PATIENCE_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

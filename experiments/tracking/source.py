@@ -64,12 +64,19 @@ def content_of(run: Run) -> RunContent:
             "mlflow.source.name": "paretune search",
             "mlflow.source.type": "LOCAL",
             **{f"machine.{name}": _plain(value) for name, value in facts.description.machine.items()},
-            "machine.system": f"{platform.system()} {platform.release()}",
-            "version.python": platform.python_version(),
             "version.paretune": version("paretune"),
             **{f"version.{package}": found for package, found in _versions(experiment).items()},
         },
     )
+
+
+def session_tags(folder: Path) -> dict[str, str]:
+    """Return what only the process of a search knows: the system, Python, and the state of git in a folder."""
+    return {
+        "machine.system": f"{platform.system()} {platform.release()}",
+        "version.python": platform.python_version(),
+        **git_tags(folder),
+    }
 
 
 def git_tags(folder: Path) -> dict[str, str]:
