@@ -24,9 +24,7 @@ def summary_text(content: RunContent) -> str:
     ]
     if content.hypervolumes:
         said[0] += f" Hypervolume {content.hypervolumes[-1][1]:.4g}."
-    end = [
-        "Accuracy-like figures are validation/test; size is the deflated file; latency is the ratio to the baseline."
-    ]
+    end = [f"{content.metric} is validation/test; size is the deflated file; latency is the ratio to the baseline."]
     if content.profile is not None:
         end.append(f"Profile: {content.profile['additivity']['sentence']}.")
     end += [
