@@ -20,6 +20,7 @@ from paretune.objectives.loading.dataset import Dataset, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
 from paretune.objectives.loss_weights import loss_weights
 from paretune.objectives.macs import count_parameters, model_macs
+from paretune.objectives.measure.example import record_example
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
 from paretune.objectives.measure.memory import give_back_freed_memory
@@ -36,7 +37,7 @@ from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.task import build_task
 from paretune.objectives.weights import LayerWeights, pack_weights, read_weights, write_weights
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.evaluator import ModelDescription, Split
+from paretune.spaces.evaluator import FileExample, ModelDescription, Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
@@ -208,6 +209,22 @@ class KerasEvaluator:
             "macs": float(model_macs(self._model)),
             "parameters": float(count_parameters(self._model)),
         }
+
+    def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
+        """Run the contents of an exported ``.tflite`` on the first samples of the test split.
+
+        Raises:
+            ValueError: There are hyperparameters, but the model is what it is.
+        """
+        _require_none(hyperparameters)
+        template = self._template
+        return record_example(
+            model,
+            self._data.test.inputs,
+            template.input_names,
+            template.output_names,
+            threads=self._settings.threads,
+        )
 
     def _measure(self, exported: bytes, weights: LayerWeights, policy: Policy) -> Measurement:
         """Measure a file; what training cost is not known here."""

@@ -48,6 +48,21 @@ class ModelDescription:
     hyperspace: tuple[Hyperparameter, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileExample:
+    """What a file answers to a few samples, recorded so that it can be tried elsewhere.
+
+    Attributes:
+        inputs: Array by name in the file's signature, samples first, in the types that the file takes.
+        outputs: Likewise what it gave, each sample run alone and from a clean state.
+        operators: Kinds of the operators that the file is made of, sorted.
+    """
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    operators: tuple[str, ...] = ()
+
+
 class Evaluator(Protocol):
     """Evaluates candidates of one model, or of the models of one hyperspace, one at a time.
 
@@ -89,6 +104,14 @@ class Evaluator(Protocol):
         Args:
             model: The contents.
             split: What it is measured on.
+            hyperparameters: Of the candidate that the file is of; as in :meth:`describe`.
+        """
+
+    def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
+        """Run the contents of an exported ``.tflite`` on the first samples of the test split.
+
+        Args:
+            model: The contents.
             hyperparameters: Of the candidate that the file is of; as in :meth:`describe`.
         """
 

@@ -10,9 +10,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from paretune.search.simulation import MemoryLedger
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
+from paretune.spaces.evaluator import Evaluator, FileExample, ModelDescription, Split
 from paretune.spaces.hyperspace import Hyperparameter, default_values
 from paretune.spaces.layers import LayerSpec, untouched_policy
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
@@ -128,6 +130,12 @@ class AnalyticEvaluator:
         lost = 0.0 if split is Split.VALIDATION else 0.005
         return {**values, "accuracy": values["accuracy"] - lost}
 
+    def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
+        samples = np.arange(12, dtype=np.float32).reshape(3, 4)
+        return FileExample(
+            inputs={"x": samples}, outputs={"output_0": samples[:, :2] * 2}, operators=("CONV_2D", "SOFTMAX")
+        )
+
     def steps(self, policy: Policy, rung: Rung) -> int:
         """Return the training steps that a policy takes: one stage for each knob that trains."""
         stages = (
@@ -239,6 +247,9 @@ class VariedEvaluator:
         self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
     ) -> Mapping[str, float]:
         return AnalyticEvaluator().remeasure(model, split)
+
+    def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
+        return AnalyticEvaluator().example(model)
 
     def model(self, values: Mapping[str, Any]) -> AnalyticEvaluator:
         """Return the evaluator of one of the models; wide ones have a layer more."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paretune.experiments.runs.facts import read_description
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.evaluator import ModelDescription, Split
+from paretune.spaces.evaluator import FileExample, ModelDescription, Split
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
@@ -146,6 +146,14 @@ class TabularEvaluator:
             values = self._all_values(int(number), Rung(rung))
         values.pop("latency_ratio")
         return values
+
+    def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
+        """Return the recorded values as what the "exported" row answers."""
+        values = self.remeasure(model, Split.TEST)
+        return FileExample(
+            inputs={"row": np.frombuffer(model, np.uint8)[:1]},
+            outputs={name: np.asarray([value]) for name, value in values.items()},
+        )
 
     def _all_values(self, number: int, rung: Rung) -> dict[str, float]:
         baseline = self._table.about["values"]

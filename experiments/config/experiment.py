@@ -31,6 +31,11 @@ Every key but ``model`` and ``data`` can be left out::
       engine: compiled
     budget: {trials: 24, minutes: 60, training_steps: 100000}
     tracking: {uri: null, experiment: paretune}     # or off
+    metadata:                         # written into exported files, for Android Studio, the Task Library, MediaPipe
+      labels: labels.txt              # one a line; or a list; by output where there are several: {output_1: ...}
+      mean: 127.5                     # the model takes (value - mean) / std; or a list by channel; or by input
+      std: 127.5
+      description: Reads digits.      # also author, license, version
 
 ``search.sampler`` is ``funnel``, an Optuna sampler by class name or short (``tpe``, ``nsgaii``, ``random``, ...), or
 ``keras-tuner:bayesian``, ``keras-tuner:hyperband``, ``keras-tuner:random``.
@@ -42,6 +47,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.experiments.config.metadata_section import file_metadata
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.sections import all_constraints, class_weights, space_settings, whole_recipe
 from paretune.experiments.config.yaml_reader import YamlDocument, parse_yaml, read_yaml
@@ -127,6 +133,8 @@ class Experiment:
         engine: ``compiled``, or ``reference`` to train with tfmot's own flow.
         budget: What the run may spend.
         tracking: Where MLflow keeps its record; ``None`` for nowhere.
+        metadata: What exported files tell about themselves, as written; see
+            :func:`paretune.experiments.config.metadata_section.file_metadata`.
     """
 
     name: str
@@ -158,6 +166,7 @@ class Experiment:
     engine: str = "compiled"
     budget: Budget = _DEFAULT_BUDGET
     tracking: Tracking | None = field(default_factory=Tracking)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fair_threads(self) -> int:
@@ -219,6 +228,8 @@ def read_experiment(path: Path) -> Experiment:
         reference = str(getattr(experiment, key))
         if ":" not in reference and not (experiment.file.parent / reference).exists():
             problems.add((key,), f"`{key}` must be module:function or a file that is there, got {reference!r}.")
+    with problems.at("metadata"):
+        file_metadata(experiment.metadata, experiment.file.parent)
     problems.raise_any()
     return experiment
 
@@ -317,6 +328,7 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
         engine=search.engine,
         budget=Budget(**budget.model_dump()) if budget is not None and budget.model_fields_set else _DEFAULT_BUDGET,
         tracking=None if tracking is None else Tracking(uri=tracking.uri, experiment=tracking.experiment),
+        metadata={} if section.metadata is None else section.metadata.model_dump(exclude_unset=True),
     )
 
 

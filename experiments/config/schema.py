@@ -107,6 +107,18 @@ class TrackingSection(Section):
     experiment: str = Field(default="paretune", min_length=1)
 
 
+class MetadataSection(Section):
+    """What an exported file tells about itself."""
+
+    description: str = ""
+    author: str = ""
+    license: str = ""
+    version: str = ""
+    labels: Any = None
+    mean: Any = None
+    std: Any = None
+
+
 class ExperimentSection(Section):
     """The whole file."""
 
@@ -123,6 +135,7 @@ class ExperimentSection(Section):
     search: SearchSection = SearchSection()
     budget: BudgetSection | None = None
     tracking: TrackingSection | None = TrackingSection()
+    metadata: MetadataSection | None = None
 
     @field_validator("tracking", mode="before")
     @classmethod

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from paretune.experiments.exports.limits import hybrid_layers, limits_text
 from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, policy_summary, value_text
 from paretune.search.front import values_of
+from paretune.spaces.evaluator import FileExample
+from paretune.spaces.file_metadata import FileMetadata
 from paretune.spaces.objective import Objective
 from paretune.spaces.trial import Trial
 
@@ -21,6 +24,8 @@ class CardContent:
         baseline: The uncompressed model.
         metric: The task's metric.
         document: What ``measurement.json`` says.
+        example: What the file answers to a few samples.
+        metadata: What the file says about itself.
         reproduce: Commands that lead here again.
     """
 
@@ -30,31 +35,94 @@ class CardContent:
     baseline: Trial
     metric: Objective
     document: Mapping[str, Any]
+    example: FileExample
+    metadata: FileMetadata | None = None
     reproduce: tuple[str, ...] = ()
 
 
 def card_text(content: CardContent) -> str:
     """Return the card."""
-    summary = policy_summary(content.trial)
-    values = hyperparameters_text(content.trial.candidate.hyperparameters)
     sections = [
         f"# {content.title}, compressed",
-        f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
-        f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
-        + (f" Its hyperparameters were searched too: {values}." if values else ""),
+        _summary(content),
+        "## Intended use",
+        _use(content),
         "## Figures",
         _figures(content),
+        "## Data",
+        _data(content),
         "## Policy and fidelity",
         _policy_table(content.trial),
         "`zeros` and `distinct` are read from the file itself. " + _faults(content.trial),
         "## How it was measured",
         _measured(content),
+        "## Limits",
+        limits_text(content.trial, content.document, content.example),
         "## How to run it",
+        "`python smoke_test.py` runs the file on the recorded samples of `example.npz`; it needs nothing but "
+        "`pip install ai-edge-litert numpy`. On your own:",
         _SNIPPET,
     ]
+    if "model_data.h" in content.document["files"]:
+        micro = (
+            "which does not run this one, see the limits."
+            if hybrid_layers(content.trial)
+            else f"to be run with the operators {', '.join(content.example.operators) or 'unknown'}."
+        )
+        sections.append(f"`model_data.cc` and `.h` hold it as a C array for TensorFlow Lite Micro, {micro}")
     if content.reproduce:
         sections += ["## How to get here again", "```\n" + "\n".join(content.reproduce) + "\n```"]
     return "\n\n".join(sections) + "\n"
+
+
+def _summary(content: CardContent) -> str:
+    summary = policy_summary(content.trial)
+    values = hyperparameters_text(content.trial.candidate.hyperparameters)
+    return (
+        f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
+        f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
+        + (f" Its hyperparameters were searched too: {values}." if values else "")
+    )
+
+
+def _use(content: CardContent) -> str:
+    metadata = content.metadata or FileMetadata()
+    said = metadata.description or (
+        "The experiment file does not say what the model is for; `metadata: {description: ...}` would put it here and "
+        "into the file."
+    )
+    lines = [said, ""]
+    lines += [f"- Takes `{name}`: {_ports(array)}" for name, array in content.example.inputs.items()]
+    lines += [f"- Gives `{name}`: {_ports(array)}" for name, array in content.example.outputs.items()]
+    for name, each in metadata.normalization.items():
+        mean, std = (" ".join(f"{number:g}" for number in numbers) for numbers in (each.mean, each.std))
+        lines.append(f"- Raw values of {_port(name, 'the input')} become (value - mean) / std; mean {mean}, std {std}.")
+    for name, labels in metadata.labels.items():
+        lines.append(f"- The numbers of {_port(name, 'the output')} stand for: {', '.join(labels)}.")
+    told = {"Author": metadata.author, "Licence": metadata.license, "Version": metadata.version}
+    lines += [f"- {what}: {text}" for what, text in told.items() if text]
+    return "\n".join(lines)
+
+
+def _ports(array: Any) -> str:
+    return f"{array.dtype}, shape {' x '.join(str(size) for size in (1, *array.shape[1:]))}."
+
+
+def _port(name: str, only: str) -> str:
+    return f"`{name}`" if name else only
+
+
+def _data(content: CardContent) -> str:
+    samples = ", ".join(f"{count:,} {split}" for split, count in content.document["samples"].items())
+    data = content.document["fingerprint"].get("data", "")
+    lines = [
+        f"- Samples: {samples or 'not recorded'}.",
+        "- The validation split chose among trials, so its figures flatter a little; the test split was not used in "
+        "the search.",
+    ]
+    if data:
+        lines.append(f"- Digest of the data: `{data}`.")
+    return "\n".join(lines)
 
 
 def _figures(content: CardContent) -> str:
@@ -103,18 +171,19 @@ def _faults(trial: Trial) -> str:
 
 def _measured(content: CardContent) -> str:
     document = content.document
-    samples = ", ".join(f"{count:,} {split}" for split, count in document.get("samples", {}).items())
     machine = ", ".join(f"{name} {_plain(value)}" for name, value in document.get("machine", {}).items())
     versions = ", ".join(f"{package} {version}" for package, version in document.get("versions", {}).items())
     lines = [
         f"- {content.metric.name} is measured on this file by its interpreter, not on the Keras model.",
-        "- Size is that of the deflated file; latency is the ratio to the baseline, called in turn with it.",
-        f"- Samples: {samples or 'not recorded'}. The test split was not used in the search.",
+        "- Size is that of the deflated file, as in `model.zip`; latency is the ratio to the baseline, called in turn "
+        "with it.",
         f"- Machine: {machine or 'not recorded'}.",
         f"- Versions: {versions or 'not recorded'}.",
         f"- SHA-256 of `model.tflite`: `{document['sha256']}`; {bytes_text(document['file_bytes'])}.",
         "- Everything in numbers: `measurement.json`.",
     ]
+    if document["metadata"] is not None:
+        lines.insert(2, f"- {document['metadata']['note']}")
     return "\n".join(lines)
 
 

@@ -1,13 +1,17 @@
 """From a run's front, or from a policy file, to an exported folder."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.experiments.config.experiment import Experiment
+from paretune.experiments.config.metadata_section import file_metadata
 from paretune.experiments.config.policy_file import read_policy_file
-from paretune.experiments.exports.export import ExportContent, export_trial
+from paretune.experiments.config.present import present_experiment
+from paretune.experiments.exports.export import ExportContent, ExportedFile, export_trial
+from paretune.experiments.exports.front_index import write_index
 from paretune.experiments.runs.fingerprint import require_same
 from paretune.experiments.runs.run import MODEL_FILE, Run
 from paretune.experiments.runs.searching import search_problem
@@ -30,13 +34,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was exported, in words.
+    """What was exported.
 
     Attributes:
+        folder: Where it lies.
+        file: The file, as it was measured.
         summary: Metric and size, such as ``accuracy 0.981/0.979, 21.0 kB, 7.7x smaller``.
         faults: Where the file does not hold what the policy asked for.
     """
 
+    folder: Path
+    file: ExportedFile
     summary: str
     faults: tuple[str, ...]
 
@@ -67,8 +75,52 @@ def export_pick(
     """
     trials = run.trials()
     trial = pick(run.front(trials), which)
-    model = run.model_of(trial)
+    named = f" ({which})" if which in PICKS else ""
     say(f"measuring trial {trial.number} again, on validation and test")
+    with _shipping(run, trials, trust_model=trust_model, build=build) as ship:
+        return ship(trial, named, to)
+
+
+def export_front(
+    run: Run,
+    to: Path,
+    *,
+    trust_model: bool = False,
+    say: Say = lambda words: None,
+    build: EvaluatorFactory = build_keras_evaluator,
+) -> tuple[Exported, ...]:
+    """Export every trial of a run's front into a folder each, ``trial-N``, and an index; measured by one worker.
+
+    Raises:
+        ConfigurationError: If the front is empty.
+        RunError: If model or data have changed since the search.
+        ExportMismatch: If a file does not measure as it did; the index is not written then.
+    """
+    trials = run.trials()
+    front = run.front(trials)
+    if not front.points:
+        pick(front, "knee")  # tells why there is nothing to pick
+    exported = []
+    with _shipping(run, trials, trust_model=trust_model, build=build) as ship:
+        for count, point in enumerate(front.points, 1):
+            say(f"measuring trial {point.trial.number} again, {count} of {len(front.points)}")
+            folder = to / f"trial-{point.trial.number}"
+            exported.append(ship(point.trial, " (knee)" if point.knee else "", folder))
+    write_index(to, run.experiment.name, front, [each.file for each in exported])
+    return tuple(exported)
+
+
+@contextmanager
+def _shipping(
+    run: Run, trials: Sequence[Trial], *, trust_model: bool, build: EvaluatorFactory
+) -> Iterator[Callable[[Trial, str, Path], Exported]]:
+    """Start a worker with a run's model and data, and return what exports a trial with it.
+
+    Raises:
+        RunError: If model or data have changed since the search.
+    """
+    experiment = present_experiment(run.experiment)
+    metadata = file_metadata(experiment.metadata, experiment.file.parent)
     with one_worker(run.experiment, threads=run.facts.threads, trust_model=trust_model, build=build) as pool:
         description = pool.describe()
         known = run.facts.description
@@ -78,22 +130,27 @@ def export_pick(
             {part: description.fingerprint[part] for part in parts if part in description.fingerprint},
             run.folder.path,
         )
-        named = f" ({which})" if which in PICKS else ""
-        content = ExportContent(
-            title=run.experiment.name,
-            origin=f"trial {trial.number} of {run.folder}{named}",
-            model=model,
-            trial=trial,
-            baseline=_with_test(trials[0], lambda: run.model_of(trials[0]), pool),
-            description=replace(description, fingerprint=run.facts.fingerprint),
-            metric=_metric(description),
-            versions=_versions(run.experiment),
-            reproduce=(
-                _command("search", run.experiment.file),
-                _command("export", run.folder, "--pick", trial.number),
-            ),
-        )
-        return _exported(content, export_trial(content, pool.remeasure, to))
+        baseline = _with_test(trials[0], lambda: run.model_of(trials[0]), pool)
+
+        def ship(trial: Trial, named: str, to: Path) -> Exported:
+            content = ExportContent(
+                title=run.experiment.name,
+                origin=f"trial {trial.number} of {run.folder}{named}",
+                model=run.model_of(trial),
+                trial=trial,
+                baseline=baseline,
+                description=replace(description, fingerprint=run.facts.fingerprint),
+                metric=_metric(description),
+                versions=_versions(run.experiment),
+                metadata=metadata,
+                reproduce=(
+                    _command("search", run.experiment.file),
+                    _command("export", run.folder, "--pick", trial.number),
+                ),
+            )
+            return _exported(content, export_trial(content, pool, to), to)
+
+        yield ship
 
 
 def apply_policy(
@@ -139,9 +196,10 @@ def apply_policy(
             description=description,
             metric=_metric(description),
             versions=_versions(experiment),
+            metadata=file_metadata(experiment.metadata, experiment.file.parent),
             reproduce=(_command("apply", file, experiment.file, "--to", to),),
         )
-        return _exported(content, export_trial(content, pool.remeasure, to))
+        return _exported(content, export_trial(content, pool, to), to)
 
 
 def _with_test(trial: Trial, model: Callable[[], bytes], pool: WorkerPool) -> Trial:
@@ -160,13 +218,14 @@ def _complete(candidate: Candidate, measurement: Measurement) -> Trial:
     )
 
 
-def _exported(content: ExportContent, trial: Trial) -> Exported:
+def _exported(content: ExportContent, file: ExportedFile, folder: Path) -> Exported:
+    trial = file.trial
     size = values_of(trial)["size_bytes"]
     metric = content.metric.name
     summary = f"{metric} {metric_cell(metric, trial)} (validation/test), {bytes_text(size)} deflated"
     smaller = times_smaller(content.baseline, size)
     faults = trial.measurement.fidelity.faults if trial.measurement is not None else ()
-    return Exported(f"{summary}, {smaller} smaller than the baseline", faults)
+    return Exported(folder, file, f"{summary}, {smaller} smaller than the baseline", faults)
 
 
 def _metric(description: ModelDescription) -> Objective:

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +16,12 @@ from paretune.spaces.policy import digest_of
 from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Trial, TrialState
 
+#: The policy of a trial, in the format of MLflow's `log_table`.
+POLICY_TABLE = "policy_table.json"
+
 #: Longest parameter value and tag that every supported server takes.
 _LONGEST_PARAMETER = 499
-_LONGEST_TAG = 4999
+LONGEST_TAG = 4999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,6 @@ class TrialContent:
         parameters: Every knob of every layer, under names that MLflow takes.
         metrics: Values on the validation split, ``test_`` values, steps and seconds.
         tags: What does not depend on the other trials.
-        files: Artifacts as text, by name.
     """
 
     number: int
@@ -103,7 +105,6 @@ class TrialContent:
     parameters: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    files: Mapping[str, str]
 
     @property
     def digest(self) -> str:
@@ -134,7 +135,6 @@ def trial_content(trial: Trial) -> TrialContent:
     measurement = trial.measurement
     metrics: dict[str, float] = {}
     candidate = trial.candidate
-    files = {"policy.yaml": policy_text(candidate)}
     state = "stopped" if trial.was_stopped else str(trial.state)
     tags = {"trial": str(trial.number), "rung": str(trial.rung), "state": state, "sampler": trial.origin}
     if trial.reason:
@@ -145,7 +145,6 @@ def trial_content(trial: Trial) -> TrialContent:
         metrics.update({f"seconds_{part}": spent for part, spent in measurement.seconds.items()})
         metrics.update({f"test_{name}": value for name, value in trial.test_values.items()})
         tags["fidelity"] = "clean" if measurement.fidelity.is_clean else "; ".join(measurement.fidelity.faults)
-        files["fidelity.json"] = json.dumps(measurement.fidelity.to_document(), indent=1)
     if trial.started and trial.state is not TrialState.REFUSED:
         metrics["seconds"] = trial.ended - trial.started
     knobs = {
@@ -163,16 +162,45 @@ def trial_content(trial: Trial) -> TrialContent:
             {**hyperparameters, **knobs, "seed": str(candidate.seed)}, longest=_LONGEST_PARAMETER
         ),
         metrics=with_safe_names(metrics),
-        tags={name: value[:_LONGEST_TAG] for name, value in tags.items()},
-        files=files,
+        tags={name: value[:LONGEST_TAG] for name, value in tags.items()},
     )
 
 
-def front_tags(front: Front, number: int) -> dict[str, str]:
-    """Return the tags of a trial that change as the front moves."""
+def trial_files(trial: Trial) -> dict[str, str]:
+    """Return the artifacts of a trial as text, by name: making them takes longer than all the rest."""
+    files = {"policy.yaml": policy_text(trial.candidate), POLICY_TABLE: json.dumps(policy_table(trial))}
+    if trial.measurement is not None:
+        files["fidelity.json"] = json.dumps(trial.measurement.fidelity.to_document(), indent=1)
+    return files
+
+
+def policy_table(trial: Trial) -> dict[str, Any]:
+    """Return the policy layer by layer, asked and found, as MLflow shows tables."""
+    found = {row.layer: row for row in (trial.measurement.fidelity.layers if trial.measurement else ())}
+    rows = []
+    for layer, decided in trial.candidate.policy.items():
+        row = found.get(layer)
+        asked = [layer, decided.sparsity, decided.clusters, str(decided.quantization)]
+        rows.append(
+            [*asked, None, None, None, None]
+            if row is None
+            else [
+                *asked,
+                row.zeros / row.weights if row.weights else None,
+                row.distinct,
+                row.stored_as,
+                row.deflated_bytes,
+            ]
+        )
+    columns = ["layer", "sparsity", "clusters", "format", "zeros", "distinct", "stored_as", "deflated_bytes"]
+    return {"columns": columns, "data": rows}
+
+
+def front_tags(front: Front, on_front: Container[int], number: int) -> dict[str, str]:
+    """Return the tags of a trial that change as the front moves; ``on_front`` are the numbers of its trials."""
     knee = front.knee
     return {
-        "pareto": str(any(trial.number == number for trial in front.trials)).lower(),
+        "pareto": str(number in on_front).lower(),
         "knee": str(knee is not None and knee.number == number).lower(),
     }
 

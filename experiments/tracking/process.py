@@ -22,7 +22,7 @@ from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.content import RunContent
 from paretune.experiments.tracking.record import MlflowRecord
-from paretune.experiments.tracking.source import git_tags, read_content, read_report
+from paretune.experiments.tracking.source import read_content, read_report, session_tags
 from paretune.experiments.tracking.tracker import Ending, without_credentials, writing_record
 
 _SECONDS_BETWEEN_READS = 2.0
@@ -62,6 +62,7 @@ class Follower:
         self._tags = tags
         self._record: MlflowRecord | None = None
         self._last: RunContent | None = None
+        self._stamp: tuple[int, ...] = ()
 
     def catch_up(self, ending: Ending | None = None) -> bool:
         """Write what is new, and how the search ended if it has.
@@ -75,13 +76,18 @@ class Follower:
             # For the log of the run; MLflow, SQLAlchemy and requests raise exceptions of many kinds.
             print(without_credentials(traceback.format_exc()), file=sys.stderr)
             self._record = self._last = None
+            self._stamp = ()
             return False
         return True
 
     def _write(self, ending: Ending | None) -> None:
+        stamp = _stamp(self._folder.ledger)
+        if stamp == self._stamp and ending is None:
+            return  # reading a long ledger only to find nothing new takes seconds
         content, store = read_content(self._folder)
         content = replace(content, tags={**content.tags, **self._tags})
         if content == self._last and ending is None:
+            self._stamp = stamp
             return
         picture = save_picture(self._folder.path, content.front, content.metric)
         if self._record is None:
@@ -91,7 +97,13 @@ class Follower:
         if ending is not None:
             self._record.log_report(read_report(self._folder))
             self._record.end(ending.mlflow_status, content)
-        self._last = content
+        self._last, self._stamp = content, stamp
+
+
+def _stamp(ledger: Path) -> tuple[int, ...]:
+    """Return what changes whenever something is committed: times and sizes of the database and its log."""
+    found = [path.stat() for path in (ledger, ledger.with_name(f"{ledger.name}-wal")) if path.exists()]
+    return tuple(number for each in found for number in (each.st_mtime_ns, each.st_size))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -103,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     with suppress(OSError):
         os.nice(10)  # training and latency measurements come first
     with writing_record(folder.path, patience_seconds=_SECONDS_FOR_A_PREDECESSOR):
-        follower = Follower(folder, {**json.loads(arguments[2]), **git_tags(Path.cwd())})
+        follower = Follower(folder, {**json.loads(arguments[2]), **session_tags(Path.cwd())})
         ending = coordinator.ending(0)
         while ending is None:
             is_current = follower.catch_up()

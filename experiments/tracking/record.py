@@ -1,11 +1,13 @@
 """MLflow's record of a run, brought up to date from the run's content; may be repeated at will."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paretune.experiments.tracking.content import (
+    POLICY_TABLE,
     RunContent,
     TrialContent,
     finished_trials,
@@ -13,16 +15,21 @@ from paretune.experiments.tracking.content import (
     front_tags,
     milliseconds,
     trial_content,
+    trial_files,
     with_safe_names,
 )
+from paretune.experiments.tracking.summary import front_table_document, summary_text
 from paretune.experiments.tracking.tracker import TrackingStore, quieten_mlflow
 from paretune.spaces.policy import digest_of
+from paretune.spaces.trial import Trial
 
 _RUN_ID = "paretune.run_id"
 _KIND = "paretune.kind"
 _DIGEST = "paretune.digest"
 _PARENT = "mlflow.parentRunId"
 _DESCRIPTION = "mlflow.note.content"
+_DESCRIBED = "paretune.description"
+_FRONT_TABLE = "front_table.json"
 _METRICS = "paretune.metrics"
 _PROFILE = "paretune.profile"
 _REPORT = "paretune.report"
@@ -76,6 +83,7 @@ class MlflowRecord:
         self._experiment_id = self._find_experiment(store)
         self._parent: _Known | None = None
         self._children: dict[int, _Known] = {}
+        self._written: dict[int, Trial] = {}  # as MLflow holds them: comparing is quicker than making the content
         for known in self._known_runs():
             self._remember(known)
         self._hypervolume_steps = self._logged_hypervolumes()
@@ -93,10 +101,10 @@ class MlflowRecord:
         """
         parent = self._open_parent(content, is_running=is_running)
         written = 0
-        finished = finished_trials(content.trials)
-        for trial in finished:
-            tags = front_tags(content.front, trial.number)
-            written += self._write_child(trial_content(trial), parent, tags)
+        on_front_now = {trial.number for trial in content.front.trials}
+        for trial in finished_trials(content.trials):
+            tags = front_tags(content.front, on_front_now, trial.number)
+            written += self._write_child(trial, parent, tags)
         self._write_parent(content, picture, parent)
         self._write_profile(content, profile_files, parent)
         on_front = sum(child.tags.get("pareto") == "true" for child in self._children.values())
@@ -182,11 +190,16 @@ class MlflowRecord:
             self._parent.status = "RUNNING"
         return self._parent
 
-    def _write_child(self, content: TrialContent, parent: _Known, front: Mapping[str, str]) -> bool:
+    def _write_child(self, trial: Trial, parent: _Known, front: Mapping[str, str]) -> bool:
         """Write one child unless MLflow has it already; returns whether it had to be written."""
-        child = self._children.get(content.number)
+        child = self._children.get(trial.number)
+        if child is not None and self._written.get(trial.number) == trial:
+            self._set_tags(child, front)
+            return False
+        content = trial_content(trial)
         if child is not None and child.tags.get(_DIGEST) == content.digest:
             self._set_tags(child, front)
+            self._written[trial.number] = trial
             return False
         if child is None:
             child = self._create_child(content, parent)
@@ -194,9 +207,10 @@ class MlflowRecord:
             self._client.set_terminated(child.mlflow_id, status=content.status, end_time=content.ended_ms)
             child.status = content.status
         self._log(child, content.parameters, content.metrics, content.ended_ms)
-        for name, text in content.files.items():
+        for name, text in trial_files(trial).items():
             self._client.log_text(child.mlflow_id, text, name)
-        self._set_tags(child, {**content.tags, **front, _DIGEST: content.digest})
+        self._set_tags(child, {**content.tags, **front, **_tables(POLICY_TABLE), _DIGEST: content.digest})
+        self._written[trial.number] = trial
         return True
 
     def _create_child(self, content: TrialContent, parent: _Known) -> _Known:
@@ -218,9 +232,20 @@ class MlflowRecord:
         table = front_csv(content.front)
         if parent.tags.get("paretune.front") != digest_of(table):
             self._client.log_text(parent.mlflow_id, table, "front.csv")
+            document = front_table_document(content.front, content.metric)
+            self._client.log_text(parent.mlflow_id, json.dumps(document), _FRONT_TABLE)
             self._client.log_artifact(parent.mlflow_id, str(picture))
-            tags["paretune.front"] = digest_of(table)
+            tags |= {"paretune.front": digest_of(table), **_tables(_FRONT_TABLE)}
         self._set_tags(parent, tags)
+        self._describe(summary_text(content), parent)
+
+    def _describe(self, text: str, parent: _Known) -> None:
+        """Write the description of the parent; what a person has written there stays."""
+        if parent.tags.get(_DESCRIBED) == digest_of(text):
+            return
+        said = self._client.get_run(parent.mlflow_id).data.tags.get(_DESCRIPTION)
+        if said is None or digest_of(said) == parent.tags.get(_DESCRIBED):
+            self._set_tags(parent, {_DESCRIPTION: text, _DESCRIBED: digest_of(text)})
 
     def _write_profile(self, content: RunContent, files: Iterable[Path], parent: _Known) -> None:
         """Write what was measured untrained: how much it was, and the profile once it is complete."""
@@ -232,10 +257,7 @@ class MlflowRecord:
         if content.profile is not None and _PROFILE not in parent.tags:
             for file in files:
                 self._client.log_artifact(parent.mlflow_id, str(file))
-            tags = {_PROFILE: digest_of(content.profile)}
-            if _DESCRIPTION not in parent.tags:  # what a person wrote there stays
-                tags[_DESCRIPTION] = f"Profile: {content.profile['additivity']['sentence']}."
-            self._set_tags(parent, tags)
+            self._set_tags(parent, {_PROFILE: digest_of(content.profile)})
 
     def _logged_hypervolumes(self) -> set[int]:
         if self._parent is None:
@@ -269,6 +291,20 @@ class MlflowRecord:
         if changed:
             self._client.log_batch(run.mlflow_id, tags=[RunTag(name, value) for name, value in changed.items()])
             run.tags.update(changed)
+
+
+def _tables(name: str) -> dict[str, str]:
+    """Return the tag by which MLflow knows that a run has a table, as its ``log_table`` writes it."""
+    return {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])}
+
+
+def child_of(client: Any, run_id: str, number: int) -> Any:
+    """Return MLflow's run of a trial, in whichever experiment its record lies; ``None`` if there is none."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    tags = {_RUN_ID: run_id, _KIND: "trial", "trial": str(number)}
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    found = client.search_runs(experiments, filter_string=wanted, max_results=1, order_by=["attributes.start_time ASC"])
+    return found[0] if found else None
 
 
 def _running_maximum(pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -1,12 +1,15 @@
 """Read from a run's folder what MLflow should show of it."""
 
+import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from paretune.experiments.config.experiment import Experiment, Tracking
+from paretune.experiments.config.present import present_experiment
 from paretune.experiments.exports.profile_keeping import keep_profile
 from paretune.experiments.report.document import report_document
 from paretune.experiments.report.page import report_page
@@ -24,7 +27,7 @@ def read_content(folder: RunFolder) -> tuple[RunContent, TrackingStore]:
         RunError: If the run cannot be read, or the profile cannot be written.
     """
     with open_run(folder) as run:
-        store = tracking_store(folder.path, run.experiment.tracking or Tracking())
+        store = tracking_store(folder.path, tracking_of(run) or Tracking())
         return replace(content_of(run), profile=keep_profile(run)), store
 
 
@@ -36,6 +39,11 @@ def read_report(folder: RunFolder) -> str:
     """
     with open_run(folder) as run:
         return report_page(report_document(run))
+
+
+def tracking_of(run: Run) -> Tracking | None:
+    """Return where MLflow keeps a run's record: as it was searched, else as its experiment file says now."""
+    return run.experiment.tracking or present_experiment(run.experiment).tracking
 
 
 def content_of(run: Run) -> RunContent:
@@ -66,10 +74,21 @@ def content_of(run: Run) -> RunContent:
         tags={
             "run_folder": str(run.folder.path.absolute()),
             "mlflow.source.name": "paretune search",
+            "mlflow.source.type": "LOCAL",
+            **{f"machine.{name}": _plain(value) for name, value in facts.description.machine.items()},
             "version.paretune": version("paretune"),
             **{f"version.{package}": found for package, found in _versions(experiment).items()},
         },
     )
+
+
+def session_tags(folder: Path) -> dict[str, str]:
+    """Return what only the process of a search knows: the system, Python, and the state of git in a folder."""
+    return {
+        "machine.system": f"{platform.system()} {platform.release()}",
+        "version.python": platform.python_version(),
+        **git_tags(folder),
+    }
 
 
 def git_tags(folder: Path) -> dict[str, str]:
@@ -78,7 +97,16 @@ def git_tags(folder: Path) -> dict[str, str]:
     if commit is None:
         return {}
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"mlflow.source.git.commit": commit, "git.changed": str(bool(changed)).lower()}
+    branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
+    return {
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.git.branch": branch or "",
+        "git.changed": str(bool(changed)).lower(),
+    }
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _versions(experiment: Experiment) -> Mapping[str, str]:

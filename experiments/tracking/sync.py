@@ -1,5 +1,7 @@
 """Rebuild MLflow's record of a run from its ledger."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from paretune.experiments.exports.front_picture import save_picture
@@ -7,7 +9,13 @@ from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.record import MlflowRecord
 from paretune.experiments.tracking.source import read_content, read_report
-from paretune.experiments.tracking.tracker import Ending, quieten_mlflow, without_credentials, writing_record
+from paretune.experiments.tracking.tracker import (
+    Ending,
+    TrackingStore,
+    quieten_mlflow,
+    without_credentials,
+    writing_record,
+)
 from paretune.spaces.errors import RunError
 from paretune.spaces.trial import TrialState
 
@@ -35,16 +43,12 @@ def sync_run(folder: RunFolder) -> SyncResult:
     Raises:
         RunError: If MLflow cannot be written, a search is writing the record, or the fronts differ.
     """
-    quieten_mlflow()
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     with writing_record(folder.path, patience_seconds=2.0):
         content, store = read_content(folder)
         address = without_credentials(store.uri)
         is_running = is_being_searched(folder)
         picture = save_picture(folder.path, content.front, content.metric)
-        try:
+        with mlflow_errors(store):
             record = MlflowRecord(store, content.run_id)
             files = profile_files(folder.path)
             counts = record.update(content, picture, is_running=is_running, profile_files=files)
@@ -54,8 +58,6 @@ def sync_run(folder: RunFolder) -> SyncResult:
                 is_whole = all(trial.state not in unfinished for trial in content.trials)
                 record.end((Ending.FINISHED if is_whole else Ending.KILLED).mlflow_status, content)
             shown = record.trials_tagged_pareto()
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise RunError(f"MLflow at {address} must be reachable and writable, but: {_first_line(error)}") from error
     front = tuple(trial.number for trial in content.front.trials)
     if shown != set(front):
         raise RunError(
@@ -63,6 +65,24 @@ def sync_run(folder: RunFolder) -> SyncResult:
             "again; if that does not help, delete the run in MLflow first."
         )
     return SyncResult(store=address, children=counts.children, written=counts.written, front=tuple(sorted(front)))
+
+
+@contextmanager
+def mlflow_errors(store: TrackingStore) -> Iterator[None]:
+    """Turn what MLflow raises into one line without credentials.
+
+    Raises:
+        RunError: Instead of what MLflow, SQLAlchemy or the operating system raised.
+    """
+    quieten_mlflow()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        address = without_credentials(store.uri)
+        raise RunError(f"MLflow at {address} must be reachable and writable, but: {_first_line(error)}") from error
 
 
 def is_being_searched(folder: RunFolder) -> bool:

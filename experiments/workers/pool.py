@@ -18,7 +18,7 @@ from paretune.experiments.machine import cpus_of_worker, machine_bytes
 from paretune.experiments.workers.handle import EvaluatorFactory, WorkerHandle, WorkerStart
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ParetuneError, RunError, WorkerLost
-from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
+from paretune.spaces.evaluator import Evaluator, FileExample, ModelDescription, Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.recipe import Candidate, Limit, Rung
 
@@ -134,6 +134,11 @@ class WorkerPool:
         arguments = (model, split, hyperparameters)
         values: Mapping[str, float] = self._submit("remeasure", arguments, self._patience_seconds).result()
         return values
+
+    def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
+        """Run the contents of a ``.tflite`` on a few samples, in a worker."""
+        example: FileExample = self._submit("example", (model, hyperparameters), self._patience_seconds).result()
+        return example
 
     def _patience_of(self, limit: Limit) -> float:
         return self._patience_seconds if limit.seconds is None else limit.seconds + self._grace_seconds

@@ -133,6 +133,13 @@ class EvaluatorContract:
         assert set(_without_latency(measurement.values)) <= set(values)
         assert "latency_ratio" not in values
 
+    def test_an_example_has_as_many_answers_as_samples(self, evaluator: Evaluator) -> None:
+        example = evaluator.example(evaluator.baseline().artifacts["model.tflite"])
+        assert example.inputs
+        assert example.outputs
+        assert len({len(array) for array in (*example.inputs.values(), *example.outputs.values())}) == 1
+        assert example.operators == tuple(sorted(set(example.operators)))
+
 
 def _without_latency(values: object) -> dict[str, float]:
     return {name: value for name, value in dict(values).items() if name != "latency_ratio"}  # type: ignore[call-overload]

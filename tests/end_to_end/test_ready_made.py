@@ -70,9 +70,14 @@ def test_a_ready_made_experiment_ends_in_a_file_that_scores_as_its_papers_say(
     folder = shell.folder / exported
     assert sorted(path.name for path in folder.iterdir()) == [
         "card.md",
+        "example.npz",
         "measurement.json",
         "model.tflite",
+        "model.zip",
+        "model_data.cc",
+        "model_data.h",
         "policy.yaml",
+        "smoke_test.py",
     ]
     measured = json.loads((folder / "measurement.json").read_text())
     assert measured["sha256"] == hashlib.sha256((folder / "model.tflite").read_bytes()).hexdigest()

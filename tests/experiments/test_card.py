@@ -2,8 +2,11 @@ import re
 from dataclasses import replace
 
 from paretune.experiments.exports.card import CardContent, card_text
+from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import ACCURACY
+from tests.tiny_tflite import example_of_sum_and_product
 
 BASELINE, TRIAL = sample_trials(2)[:2]
 CARD = CardContent(
@@ -18,7 +21,11 @@ CARD = CardContent(
         "samples": {"train": 100, "validation": 50, "test": 50},
         "machine": {"cpu": "a CPU", "threads": 1, "features": ["avx2", "fma"]},
         "versions": {"tensorflow": "2.21.0"},
+        "fingerprint": {"data": "d1635"},
+        "files": {"model_data.h": "0" * 64},
+        "metadata": None,
     },
+    example=example_of_sum_and_product(),
     reproduce=("paretune search digits.yaml",),
 )
 
@@ -56,3 +63,38 @@ def test_what_was_not_measured_is_said_to_be_so() -> None:
 def test_the_snippet_on_the_card_is_valid_python() -> None:
     snippet = card_text(CARD).split("```python\n")[1].split("```")[0]
     compile(snippet, "card.md", "exec")
+
+
+def test_the_card_says_what_the_file_takes_and_gives() -> None:
+    text = card_text(CARD)
+    assert "- Takes `left`: float32, shape 1 x 4." in text
+    assert "- Gives `output_1`: float32, shape 1 x 4." in text
+    assert "The experiment file does not say what the model is for" in text
+
+
+def test_the_card_repeats_the_metadata() -> None:
+    metadata = FileMetadata(
+        description="Adds and multiplies.",
+        license="MIT",
+        labels={"output_0": ("a", "b", "c", "d")},
+        normalization={ONLY: Normalization(mean=(127.5,), std=(64.0,))},
+    )
+    text = card_text(replace(CARD, metadata=metadata))
+    assert "Adds and multiplies." in text
+    assert "- Licence: MIT" in text
+    assert "- The numbers of `output_0` stand for: a, b, c, d." in text
+    assert "- Raw values of the input become (value - mean) / std; mean 127.5, std 64." in text
+
+
+def with_formats(*formats: Quantization) -> CardContent:
+    policy = Policy(tuple((f"conv{n}", LayerPolicy(quantization=each)) for n, each in enumerate(formats)))
+    return replace(CARD, trial=replace(TRIAL, candidate=replace(TRIAL.candidate, policy=policy)))
+
+
+def test_the_card_names_the_layers_that_microcontrollers_do_not_run() -> None:
+    text = card_text(with_formats(Quantization.INT8, Quantization.INT4, Quantization.FLOAT32))
+    assert "does not run int4 weights beside float activations (conv1)" in text
+    assert "TensorFlow Lite Micro, which does not run this one" in text
+    text = card_text(with_formats(Quantization.INT8, Quantization.INT8_QAT, Quantization.FLOAT32))
+    assert "does not run" not in text
+    assert "to be run with the operators ADD, MUL." in text

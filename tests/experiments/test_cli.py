@@ -318,12 +318,17 @@ def test_front_asked_for_more_speed_than_any_trial_has_is_empty_and_keeps_the_ba
     assert document["baseline"] == front_json(searched)["baseline"]
 
 
-def test_export_writes_four_files_that_say_what_the_ledger_says(searched: Path, tmp_path: Path) -> None:
+def test_export_writes_files_that_say_what_the_ledger_says(searched: Path, tmp_path: Path) -> None:
     done = run(searched, "export", "fake", "--to", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'out'}\n"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "model.tflite",
+        "model.zip",
+        "model_data.cc",
+        "model_data.h",
+        "example.npz",
+        "smoke_test.py",
         "policy.yaml",
         "card.md",
         "measurement.json",
@@ -331,6 +336,50 @@ def test_export_writes_four_files_that_say_what_the_ledger_says(searched: Path, 
     knee = next(point for point in front_json(searched)["front"] if point["knee"])
     document = json.loads((tmp_path / "out" / "measurement.json").read_text())
     assert document["values"] == {"validation": knee["values"], "test": knee["test_values"]}
+
+
+def test_the_whole_front_is_exported_by_one_worker_with_an_index(searched: Path, tmp_path: Path) -> None:
+    done = run(searched, "export", "fake", "--all-front", "--to", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    front = front_json(searched)["front"]
+    index = json.loads((tmp_path / "out" / "front.json").read_text())
+    assert [row["trial"] for row in index["front"]] == [point["trial"] for point in front]
+    for row, point in zip(index["front"], front, strict=True):
+        document = json.loads((tmp_path / "out" / row["folder"] / "measurement.json").read_text())
+        assert document["values"]["validation"] == point["values"] == row["values"]
+        assert document["sha256"] == row["sha256"]
+        assert f"[trial {row['trial']}](trial-{row['trial']}/card.md)" in (tmp_path / "out" / "README.md").read_text()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "README.md", "front.json", *(row["folder"] for row in index["front"])
+    }  # fmt: skip
+
+
+def test_a_front_that_measures_otherwise_gets_no_index(searched: Path, tmp_path: Path) -> None:
+    done = run(searched, "export", "fake", "--all-front", "--to", str(tmp_path / "out"), FAKE_DRIFT="0.001")
+    assert done.returncode == 1
+    assert not (tmp_path / "out" / "front.json").exists()
+
+
+def test_registering_what_is_not_tracked_is_refused_before_anything_is_measured(searched: Path, tmp_path: Path) -> None:
+    done = run(searched, "export", "fake", "--register", "name", "--to", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: --register needs MLflow, and `tracking` is off in ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--alias", "best"], "--alias needs --register NAME"),
+        (["--register", "name", "--all-front"], "--register takes one trial"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_usage_error(
+    searched: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(["export", str(searched / "runs" / "fake"), *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_export_picks_by_number_and_by_merit(searched: Path, tmp_path: Path) -> None:

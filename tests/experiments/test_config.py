@@ -165,7 +165,7 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
     ("text", "said"),
     [
         ("spce: {}\n", "Unknown key 'spce'; known are name, model, data, base, task, space, objectives, constraints, "
-         "stop_when, recipe, search, budget, tracking. Did you mean 'space'? (digits.yaml line 3)"),
+         "stop_when, recipe, search, budget, tracking, metadata. Did you mean 'space'? (digits.yaml line 3)"),
         ("budget:\n  minutes: 5\n  trails: 7\n", "Unknown key 'trails' in `budget`; known are trials, minutes, "
          "training_steps. Did you mean 'trials'? (digits.yaml line 5)"),
         ("space:\n  sparsity:\n  - 0\n  - 1.2\n", "`sparsity` must be in [0, 1), got 1.2 (digits.yaml line 6)."),

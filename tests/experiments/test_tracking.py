@@ -1,7 +1,11 @@
+import contextlib
 import json
 import os
+import platform
+import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,8 +21,11 @@ from paretune.experiments.config.experiment import Tracking
 from paretune.experiments.exports.front_picture import save_picture
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
-from paretune.experiments.tracking.content import RunContent, front_csv, with_safe_names
+from paretune.experiments.tracking import process
+from paretune.experiments.tracking.content import LONGEST_TAG, RunContent, front_csv, trial_content, with_safe_names
 from paretune.experiments.tracking.record import MlflowRecord, RecordCounts
+from paretune.experiments.tracking.source import read_content
+from paretune.experiments.tracking.summary import summary_text
 from paretune.experiments.tracking.sync import sync_run
 from paretune.experiments.tracking.tracker import embedded_store, tracking_store, writing_record
 from paretune.search.front import hypervolume_history, values_of
@@ -162,7 +169,7 @@ def test_the_parent_shows_the_profile_once_it_is_complete(
         "proxy_seconds": 20.0,
         "additivity": 1.25,
     }
-    assert parent.data.tags["mlflow.note.content"] == "Profile: 8 pairs cost 1.25 times their sum."
+    assert "Profile: 8 pairs cost 1.25 times their sum." in parent.data.tags["mlflow.note.content"]
     for file in profile_files:
         assert (artifacts / file.name).read_text() == file.read_text()
 
@@ -180,6 +187,99 @@ def test_a_description_that_a_person_wrote_stays(
     again.update(replace(content, profile=PROFILE), profile_files[0], is_running=True, profile_files=profile_files)
     assert runs()["digits"].data.tags["mlflow.note.content"] == "For the paper."
     assert "paretune.profile" in runs()["digits"].data.tags
+
+
+def test_the_description_is_the_front_with_what_to_do_next_and_follows_it(record: MlflowRecord, runs: Runs) -> None:
+    trials = sample_trials(8)
+    for count in (2, len(trials)):
+        content = content_of(trials[:count])
+        update(record, content, is_running=True)
+        text = runs()["digits"].data.tags["mlflow.note.content"]
+        rows = re.findall(r"^\| (?:\*\*)?(\w+)(?: \(knee\)\*\*)? \|", text, flags=re.MULTILINE)
+        assert rows == ["trial", "baseline", *(str(trial.number) for trial in content.front.trials)]
+    assert "`tags.pareto = 'true'`" in text
+    assert "paretune export digits --pick knee --register digits --alias champion" in text
+
+
+def test_a_front_too_long_for_a_description_is_cut_and_says_so() -> None:
+    content = content_of(sample_trials(300, seed=3))
+    assert len(content.front.points) > 20
+    points = content.front.points * 6
+    text = summary_text(replace(content, front=replace(content.front, points=points)))
+    assert len(text) <= LONGEST_TAG
+    assert re.search(r"\d+ more rows in `front.csv`", text)
+    assert text.endswith("--max-drop 0.01`")
+
+
+def test_policy_and_front_are_tables_that_mlflow_reads(record: MlflowRecord, runs: Runs, tmp_path: Path) -> None:
+    import mlflow
+
+    trials = sample_trials(3)
+    content = content_of(trials)
+    update(record, content, is_running=True)
+    mlflow.set_tracking_uri(embedded_store(tmp_path).uri)
+    try:
+        found = runs()
+        mlflow.set_experiment("paretune")
+        policy = mlflow.load_table("policy_table.json", run_ids=[found["trial 1"].info.run_id])
+        front = mlflow.load_table("front_table.json", run_ids=[found["digits"].info.run_id])
+    finally:
+        mlflow.set_tracking_uri(None)
+    assert policy["layer"].tolist() == list(trials[1].candidate.policy)
+    assert policy["format"].tolist() == [str(each.quantization) for each in trials[1].candidate.policy.values()]
+    assert front["trial"].tolist() == [trial.number for trial in content.front.trials]
+    assert front["knee"].sum() == 1
+
+
+def test_runs_are_filtered_and_sorted_as_the_description_says(record: MlflowRecord, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    content = content_of(sample_trials(8))
+    update(record, content, is_running=False)
+    client = MlflowClient(tracking_uri=embedded_store(tmp_path).uri)
+    experiment = client.get_experiment_by_name("paretune")
+    found = client.search_runs(
+        [experiment.experiment_id],
+        filter_string="tags.pareto = 'true' and metrics.size_bytes < 1000000",
+        order_by=["metrics.size_bytes ASC"],
+    )
+    assert [run.data.tags["trial"] for run in found] == [str(trial.number) for trial in content.front.trials]
+
+
+def test_what_has_been_written_is_not_even_made_again(record: MlflowRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paretune.experiments.tracking import record as module
+
+    trials = sample_trials(5)
+    update(record, content_of(trials[:4]), is_running=True)
+    made: list[int] = []
+    monkeypatch.setattr(module, "trial_content", lambda trial: made.append(trial.number) or trial_content(trial))
+    update(record, content_of(trials), is_running=True)
+    assert made == [trial.number for trial in trials[4:]]
+
+
+def test_a_ledger_in_which_nothing_happened_is_not_read_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert finished(place, "search", "exp.yaml", "--no-tracking")[0] == 0
+    reads: list[RunFolder] = []
+    monkeypatch.setattr(process, "read_content", lambda folder: reads.append(folder) or read_content(folder))
+    folder = RunFolder(place / "runs" / "fake")
+    follower = process.Follower(folder, {})
+    assert all(follower.catch_up() for _ in range(3))
+    assert len(reads) <= 2  # the second finds nothing new: opening a database may touch its log
+    before = len(reads)
+    with contextlib.closing(sqlite3.connect(folder.ledger)) as connection, connection:
+        connection.execute("UPDATE trials SET reason = 'said later' WHERE number = 1")
+    assert follower.catch_up()
+    assert len(reads) == before + 1
+
+
+def test_neither_password_nor_environment_reaches_mlflow(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret-of-the-environment")
+    store = f"sqlite:///{place / 'runs' / 'mlflow.db'}?password=secret-of-the-address"
+    (place / "exp.yaml").write_text(EXPERIMENT + f"tracking: {{uri: '{store}'}}\n")
+    assert finished(place, "search", "exp.yaml", "--no-tracking")[0] == 0
+    content, _ = read_content(RunFolder(place / "runs" / "fake"))
+    told = [content.parameters, content.tags, summary_text(content), *map(trial_content, content.trials)]
+    assert "secret" not in repr(told)
 
 
 def test_the_parent_shows_the_front_as_csv_and_picture_and_hypervolume_by_trial(
@@ -408,7 +508,11 @@ def test_a_finished_search_is_recorded_whole_and_sync_proves_the_front(place: Pa
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert (place / "runs" / "fake" / "front.png").read_bytes().startswith(b"\x89PNG")
     profile = json.loads((place / "runs" / "fake" / "profile.json").read_text())
-    assert runs["fake"].data.tags["mlflow.note.content"] == f"Profile: {profile['additivity']['sentence']}."
+    assert f"Profile: {profile['additivity']['sentence']}." in runs["fake"].data.tags["mlflow.note.content"]
+    git = ["mlflow.source.git.commit", "mlflow.source.git.branch", "git.changed"]
+    assert all(name not in runs["fake"].data.tags for name in git)  # the folder is in no repository
+    assert runs["fake"].data.tags["version.python"] == platform.python_version()
+    assert runs["fake"].data.tags["machine.threads"] == "1"
     assert runs["fake"].data.metrics["proxies"] > 0
     assert page_of(place, runs["fake"]).startswith("<!DOCTYPE html>")
     for run in runs.values():
