@@ -7,6 +7,7 @@ from typing import Any
 from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, policy_summary, value_text
 from paretune.search.front import values_of
 from paretune.spaces.objective import Objective
+from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
 
@@ -60,9 +61,10 @@ def card_text(content: CardContent) -> str:
 def _figures(content: CardContent) -> str:
     metric = content.metric.name
     here, before = values_of(content.trial), values_of(content.baseline)
+    tests = (_with_interval(trial.test_values, metric) for trial in (content.baseline, content.trial))
     rows = [
         (f"{metric} (validation)", _at(before, metric), _at(here, metric)),
-        (f"{metric} (test)", _at(content.baseline.test_values, metric), _at(content.trial.test_values, metric)),
+        (f"{metric} (test)", *tests),
     ]
     rows += [
         (label, _at(before, name), _at(here, name))
@@ -81,6 +83,14 @@ def _figures(content: CardContent) -> str:
 
 def _at(values: Mapping[str, float], name: str) -> str:
     return value_text(name, values[name]) if name in values else "not measured"
+
+
+def _with_interval(values: Mapping[str, float], metric: str) -> str:
+    interval = interval_in(values, metric)
+    between = (
+        "" if interval is None else f" ({value_text(metric, interval.low)} to {value_text(metric, interval.high)})"
+    )
+    return _at(values, metric) + between
 
 
 def _policy_table(trial: Trial) -> str:
@@ -109,6 +119,7 @@ def _measured(content: CardContent) -> str:
     lines = [
         f"- {content.metric.name} is measured on this file by its interpreter, not on the Keras model.",
         "- Size is that of the deflated file; latency is the ratio to the baseline, called in turn with it.",
+        *_what_the_interval_is(content),
         f"- Samples: {samples or 'not recorded'}. The test split was not used in the search.",
         f"- Machine: {machine or 'not recorded'}.",
         f"- Versions: {versions or 'not recorded'}.",
@@ -116,6 +127,12 @@ def _measured(content: CardContent) -> str:
         "- Everything in numbers: `measurement.json`.",
     ]
     return "\n".join(lines)
+
+
+def _what_the_interval_is(content: CardContent) -> list[str]:
+    if interval_in(content.trial.test_values, content.metric.name) is None:
+        return []
+    return [f"- In brackets: what it lies within for {CONFIDENCE:.0%} of resamples of the test samples (bootstrap)."]
 
 
 def _plain(value: Any) -> str:

@@ -145,7 +145,7 @@ def _verified(content: ExportContent, written: bytes, remeasure: Remeasure) -> T
     on_test = remeasure(written, Split.TEST, values)
     if trial.test_values:
         _compare(content, trial.test_values, on_test, Split.TEST)
-    return replace(trial, test_values=dict(on_test))
+    return replace(trial, test_values={**trial.test_values, **on_test})
 
 
 def _compare(

@@ -18,7 +18,7 @@ from paretune.experiments.machine import cpus_of_worker, machine_bytes
 from paretune.experiments.workers.handle import EvaluatorFactory, WorkerHandle, WorkerStart
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ParetuneError, RunError, WorkerLost
-from paretune.spaces.evaluator import Evaluator, ModelDescription, Split
+from paretune.spaces.evaluator import Evaluator, Inspection, ModelDescription, Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.recipe import Candidate, Limit, Rung
 
@@ -134,6 +134,16 @@ class WorkerPool:
         arguments = (model, split, hyperparameters)
         values: Mapping[str, float] = self._submit("remeasure", arguments, self._patience_seconds).result()
         return values
+
+    def submit_inspection(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Future[Inspection]:
+        """Start measuring a file closely, in a worker; as :meth:`remeasure`."""
+        return self._submit("inspect", (model, split, hyperparameters), self._patience_seconds)
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        """Measure the contents of a ``.tflite`` closely, in a worker; as :meth:`remeasure`."""
+        return self.submit_inspection(model, split, hyperparameters).result()
 
     def _patience_of(self, limit: Limit) -> float:
         return self._patience_seconds if limit.seconds is None else limit.seconds + self._grace_seconds
