@@ -8,7 +8,7 @@ from pathlib import Path
 from paretune.experiments.config.experiment import Experiment
 from paretune.experiments.config.policy_file import read_policy_file
 from paretune.experiments.exports.export import ExportContent, export_trial
-from paretune.experiments.runs.fingerprint import require_same
+from paretune.experiments.runs.fingerprint import require_same_files
 from paretune.experiments.runs.run import MODEL_FILE, Run
 from paretune.experiments.runs.searching import search_problem
 from paretune.experiments.terminal.tables import metric_cell, times_smaller
@@ -71,13 +71,7 @@ def export_pick(
     say(f"measuring trial {trial.number} again, on validation and test")
     with one_worker(run.experiment, threads=run.facts.threads, trust_model=trust_model, build=build) as pool:
         description = pool.describe()
-        known = run.facts.description
-        parts = ("model", "data", "task", "metric")
-        require_same(
-            {part: known.fingerprint[part] for part in parts if part in known.fingerprint},
-            {part: description.fingerprint[part] for part in parts if part in description.fingerprint},
-            run.folder.path,
-        )
+        require_same_files(run.facts.description.fingerprint, description.fingerprint, run.folder.path)
         named = f" ({which})" if which in PICKS else ""
         content = ExportContent(
             title=run.experiment.name,

@@ -47,7 +47,7 @@ def front_table(front: Front, metric: str, neighbours: Mapping[int, Neighbour] |
     noise = {number for number, neighbour in (neighbours or {}).items() if neighbour.is_noise}
     shown = (metric, "size_bytes", "latency_ratio")
     others = [item.name for item in front.objectives if item.name not in shown]
-    table = _table()
+    table = plain_table()
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column(metric, justify="right", min_width=13, no_wrap=True)
     for name in ("size", "smaller", "latency", *(short_name(name) for name in others), "zeros", "clusters"):
@@ -145,7 +145,7 @@ def hyperparameter_lines(hyperspace: Iterable[Hyperparameter]) -> list[str]:
 
 def layers_table(layers: Iterable[LayerSpec]) -> Table:
     """Return what each knob may do to each layer; reasons why not are listed by :func:`refusal_lines`."""
-    table = _table()
+    table = plain_table()
     table.add_column("layer", overflow="fold")
     table.add_column("kind", overflow="fold")
     for name in ("shape", "weights", "MACs"):
@@ -195,6 +195,7 @@ def facts_table(rows: Iterable[tuple[str, Any]]) -> Table:
     return table
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """Return a table without columns, in the style of all tables here."""
     # One blank between columns, from the box: the front has to fit 80 columns without cutting a number.
     return Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)
