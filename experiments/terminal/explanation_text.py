@@ -1,6 +1,6 @@
 """An explanation for people: a table of the layers, and what it stands beside."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rich.table import Table
 
@@ -8,7 +8,7 @@ from paretune.experiments.explaining.confusion import Confusion
 from paretune.experiments.explaining.explanation import Explanation, UniformExplanation
 from paretune.experiments.explaining.relaxing import Evidence, GivenBack
 from paretune.experiments.terminal.tables import metric_cell, plain_table, times_smaller
-from paretune.experiments.terminal.wording import bytes_text, short_name, value_text, values_text
+from paretune.experiments.terminal.wording import bytes_text, value_text, values_text
 from paretune.search.front import values_of
 from paretune.spaces.measurement import LayerFidelity
 from paretune.spaces.policy import LayerPolicy
@@ -155,11 +155,3 @@ def _given_cells(given: GivenBack | None, metric: str) -> list[str]:
 
 def _change(size_bytes: float) -> str:
     return f"{'-' if size_bytes < 0 else '+'}{bytes_text(abs(size_bytes))}"
-
-
-def value_change(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    """Return a value before and after, and its change, such as ``size 21.0 kB -> 14.0 kB (-7.00 kB)``."""
-    change = after[name] - before[name]
-    sign = "-" if change < 0 else "+"
-    spelled = f"{sign}{value_text(name, abs(change))}"
-    return f"{short_name(name)} {value_text(name, before[name])} -> {value_text(name, after[name])} ({spelled})"
