@@ -56,10 +56,13 @@ def shortlist(
 ) -> list[Policy]:
     """Return the policies whose files should be nearest in size to a trial's, by the entropy of what they store.
 
-    The same reckoning of the trial's own policy, against its file, tells how far it is off.
+    The same reckoning of the trial's own policy, against the weights in its file, tells how far it is off; what else
+    the file holds is taken to be the same in all.
     """
-    factor = _size(like) / _stored_bytes(like.candidate.policy, layers)
-    return sorted(policies, key=lambda each: abs(math.log(factor * _stored_bytes(each, layers) / _size(like))))[:most]
+    rows = like.measurement.fidelity.layers if like.measurement is not None else ()
+    in_weights = max(1, sum(row.deflated_bytes for row in rows))
+    factor = in_weights / _stored_bytes(like.candidate.policy, layers)
+    return sorted(policies, key=lambda each: abs(math.log(factor * _stored_bytes(each, layers) / in_weights)))[:most]
 
 
 def nearest_in_size(untrained: Mapping[str, Mapping[str, float]], wanted: float) -> str | None:
