@@ -57,6 +57,9 @@ def _legend(explanation: Explanation) -> Iterator[str]:
             f"{_ABOUT} estimated from untrained files; --train trains each to know. "
             "Without it, measured on the trained weights as they are."
         )
+    if Evidence.TRAINED in kinds:
+        seeds = f"paretune reproduce RUN --trial {explanation.trial.number} --seeds 3"
+        yield f"Trained once each: another seed alone moves the metric too; `{seeds}` tells how far."
 
 
 def _beside_baseline(explanation: Explanation) -> Iterator[str]:
