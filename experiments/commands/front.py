@@ -28,7 +28,7 @@ def command(run: str, max_size: float | None, max_drop: float | None, max_latenc
     from paretune.experiments.session import metric_of
     from paretune.experiments.terminal.answer_text import answer_document, answer_lines
     from paretune.experiments.terminal.front_document import front_document
-    from paretune.experiments.terminal.tables import front_table, noise_lines, print_table
+    from paretune.experiments.terminal.tables import print_front
 
     with open_run(find_run(run)) as opened:
         answer = ask_run(opened, max_bytes=max_size, max_drop=max_drop, max_latency=max_latency)
@@ -41,10 +41,6 @@ def command(run: str, max_size: float | None, max_drop: float | None, max_latenc
     if format_ == "json":
         print_json({**front_document(answer.front, neighbours), **answer_document(answer, kept)})
     else:
-        print_table(front_table(answer.front, metric_of(opened), neighbours))
-        reason = no_interval_because(answer.front, resamples)
-        for line in (
-            *noise_lines(answer.front, metric_of(opened), neighbours, reason=reason),
-            *answer_lines(answer, kept),
-        ):
+        print_front(answer.front, metric_of(opened), neighbours, reason=no_interval_because(answer.front, resamples))
+        for line in answer_lines(answer, kept):
             click.echo(line)

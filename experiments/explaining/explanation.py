@@ -136,13 +136,14 @@ def explain_trial(
     file = run.folder.explained / f"trial-{trial.number:05d}.json"
     with KeptEvaluations(run, file, trust_model=trust_model, say=say, build=build) as book:
         explaining = _Explaining(run, trial, run.description_of(trial), book, train)
+        confusion = explaining.confusion()  # first: it needs the trial's file, which may be gone
         return Explanation(
             trial=trial,
             baseline=explaining.baseline,
             metric=explaining.metric,
             layers=explaining.layers(),
             uniform=explaining.uniform(),
-            confusion=explaining.confusion(),
+            confusion=confusion,
         )
 
 

@@ -81,8 +81,9 @@ def reproduce_trials(
         A reproduction for each trial, and what was expected.
 
     Raises:
-        RunError: If the base model is not the one of the search, or a result cannot be kept.
+        RunError: If the base model is not the one of the search, a trial's file is gone, or a result cannot be kept.
     """
+    digests = {trial.number: digest_of_file(run.model_of(trial)) for trial in trials}
     # not the file's seed: the command line may have named another
     experiment = replace(run.experiment, seed=run.trial(0).candidate.seed)
     threads = run.facts.threads
@@ -112,7 +113,7 @@ def reproduce_trials(
             trained[trial.candidate.digest],
             [trained[candidate.digest] for candidate in _with_new_seeds(trial, seeds)],
             metric=metric,
-            sha256=digest_of_file(run.model_of(trial)),
+            sha256=digests[trial.number],
             expected=expected,
         )
         for trial in trials

@@ -33,6 +33,12 @@ def print_table(table: Table) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
 
 
+def print_front(front: Front, metric: str, neighbours: Mapping[int, Neighbour], *, reason: str = "") -> None:
+    """Print :func:`front_table` on stdout, and below it :func:`noise_lines`."""
+    print_table(front_table(front, metric, neighbours))
+    sys.stdout.write("".join(f"{line}\n" for line in noise_lines(front, metric, neighbours, reason=reason)))
+
+
 #: Marks a metric that differs from that of the next smaller file by no more than noise.
 NOISE = "~"
 

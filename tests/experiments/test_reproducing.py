@@ -73,6 +73,14 @@ def test_what_is_beyond_the_noise_is_outside(folder: RunFolder) -> None:
     assert found.verdict is Verdict.OUTSIDE
 
 
+def test_a_trial_whose_file_is_gone_is_told_before_anything_is_trained(folder: RunFolder) -> None:
+    with open_run(folder) as run:
+        trial = run.front().trials[0]
+        (run.files_of(trial) / "model.tflite").unlink()
+    with pytest.raises(RunError, match=f"The file of trial {trial.number} cannot be read"):
+        reproduce(folder, str(trial.number), build=evaluators.refuse)
+
+
 def test_another_base_model_cannot_be_trained_again(folder: RunFolder) -> None:
     with pytest.raises(RunError, match=r"model: analytic -> ffffffff\.\."):
         reproduce(folder, build=evaluators.build_other_model)
