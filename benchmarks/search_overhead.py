@@ -21,7 +21,7 @@ from figures import machine_report
 from paretune.search.driver import run_search
 from paretune.search.settings import FUNNEL, SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.evaluator import FileExample, ModelDescription, Split
+from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.layers import LayerSpec, untouched_policy
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
@@ -84,6 +84,10 @@ class FormulaEvaluator:
         raise NotImplementedError
 
     def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
+        """There are no files."""
+        raise NotImplementedError
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
         """There are no files."""
         raise NotImplementedError
 

@@ -1,10 +1,11 @@
 """One session of a search at the terminal: signals, progress, tracking around it."""
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from paretune.experiments.config.experiment import Experiment
+from paretune.experiments.explaining.noise import Neighbour, neighbours_of, no_interval_because
 from paretune.experiments.exports.profile_keeping import kept_profile
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import Run
@@ -33,6 +34,8 @@ class SessionEnd:
         stopped: Trials that went no further than a short training.
         refused: Policies that were refused untrained.
         additivity: How far single decisions add up, in words; empty where the run has no profile.
+        neighbours: How points of the front differ from the next smaller file, where the test split has been measured.
+        no_interval: Why the metric has no intervals, where it has none.
     """
 
     front: Front
@@ -43,6 +46,8 @@ class SessionEnd:
     stopped: int = 0
     refused: int = 0
     additivity: str = ""
+    neighbours: Mapping[int, Neighbour] = field(default_factory=dict)
+    no_interval: str = ""
 
 
 def run_session(
@@ -95,9 +100,10 @@ def metric_of(run: Run) -> str:
 
 
 def _end(run: Run, outcome: SearchOutcome, *, tracker: Tracker | None, is_new: bool) -> SessionEnd:
-    trials, profile = run.trials(), kept_profile(run)
+    trials, profile, resamples = run.trials(), kept_profile(run), run.ledger.resamples()
+    front = run.front(trials)
     return SessionEnd(
-        front=run.front(trials),
+        front=front,
         metric=metric_of(run),
         outcome=outcome,
         is_new=is_new,
@@ -105,6 +111,8 @@ def _end(run: Run, outcome: SearchOutcome, *, tracker: Tracker | None, is_new: b
         stopped=sum(trial.was_stopped for trial in trials),
         refused=sum(trial.state is TrialState.REFUSED for trial in trials),
         additivity="" if profile is None else profile["additivity"]["sentence"],
+        neighbours=neighbours_of(front, resamples),
+        no_interval=no_interval_because(front, resamples),
     )
 
 

@@ -13,7 +13,7 @@ from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.prepared import PreparedModel
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import Infeasible, LimitReached, ModelRefused, ParetuneError
-from paretune.spaces.evaluator import FileExample, ModelDescription, Split
+from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.hyperspace import default_values, normal_values
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.recipe import Candidate, Limit, Rung
@@ -134,6 +134,14 @@ class ArchitectureEvaluator:
             ValueError: The hyperparameters are not of the hyperspace.
         """
         return self._architecture(hyperparameters).evaluator.example(model)
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        """Measure a file as :meth:`remeasure` does, and how sure that is.
+
+        Raises:
+            ValueError: The hyperparameters are not of the hyperspace.
+        """
+        return self._architecture(hyperparameters).evaluator.inspect(model, split)
 
     def _architecture(self, hyperparameters: Mapping[str, Any] | None) -> _Architecture:
         """Return one of the models, built and trained unless it is at hand."""

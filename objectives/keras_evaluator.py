@@ -1,7 +1,7 @@
 """Evaluate candidates of one Keras model: train, export, read the file back, measure it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from paretune.objectives.flatbuffer.refusals import refused_formats
 from paretune.objectives.flatbuffer.stored import file_format
 from paretune.objectives.flatbuffer.template import build_template
 from paretune.objectives.keras_door import tf
-from paretune.objectives.loading.dataset import Dataset, dataset_digest
+from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
 from paretune.objectives.loss_weights import loss_weights
 from paretune.objectives.macs import count_parameters, model_macs
@@ -24,6 +24,7 @@ from paretune.objectives.measure.example import record_example
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
 from paretune.objectives.measure.memory import give_back_freed_memory
+from paretune.objectives.measure.resampling import resample
 from paretune.objectives.measure.sizes import file_sizes
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.pipeline.copies import fresh_copy
@@ -32,12 +33,13 @@ from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.prepared import PreparedModel
+from paretune.objectives.rows import Rows
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.task import build_task
 from paretune.objectives.weights import LayerWeights, pack_weights, read_weights, write_weights
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.evaluator import FileExample, ModelDescription, Split
+from paretune.spaces.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
@@ -197,14 +199,38 @@ class KerasEvaluator:
             ValueError: There are hyperparameters, but the model is what it is.
         """
         _require_none(hyperparameters)
-        samples = self._data.validation if split is Split.VALIDATION else self._data.test
-        runner = TfliteRunner(
-            model, self._template.input_names, self._template.output_names, threads=self._settings.threads
+        return self._values(model, self._samples(split).targets, self._outputs(model, split))
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        """Measure a file as :meth:`remeasure` does, and how sure that is.
+
+        Raises:
+            ValueError: There are hyperparameters, but the model is what it is.
+        """
+        _require_none(hyperparameters)
+        targets, outputs = self._samples(split).targets, self._outputs(model, split)
+        score = self._task.by_rows(targets, outputs)
+        labels = self._task.labels(targets, outputs)
+        truth, said = (tuple(side.tolist()) for side in labels) if labels is not None else ((), ())
+        return Inspection(
+            values=self._values(model, targets, outputs),
+            resampled=resample(self._task.objective.name, score, len(targets[0])),
+            answers=None
+            if labels is None
+            else Answers(truth=truth, said=said, class_names=self._data.class_names or ()),
         )
-        outputs = runner.predict(samples.inputs)
+
+    def _samples(self, split: Split) -> Samples:
+        return self._data.validation if split is Split.VALIDATION else self._data.test
+
+    def _outputs(self, model: bytes, split: Split) -> list[np.ndarray]:
+        names = self._template.input_names, self._template.output_names
+        return TfliteRunner(model, *names, threads=self._settings.threads).predict(self._samples(split).inputs)
+
+    def _values(self, model: bytes, targets: Sequence[Rows], outputs: Sequence[np.ndarray]) -> dict[str, float]:
         return {
-            self._task.objective.name: self._task.score(samples.targets, outputs),
-            "loss": self._task.loss(samples.targets, outputs),
+            self._task.objective.name: self._task.score(targets, outputs),
+            "loss": self._task.loss(targets, outputs),
             **file_sizes(model),
             "macs": float(model_macs(self._model)),
             "parameters": float(count_parameters(self._model)),

@@ -25,6 +25,23 @@ KINDS = ("classification", "regression")
 _DEFAULT_METRIC = {"classification": "accuracy", "regression": "mae"}
 
 
+#: Arrays for each output.
+_Arrays = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """A metric in two steps.
+
+    Attributes:
+        read: Turns targets and outputs into what is compared, row by row.
+        score: Compares.
+    """
+
+    read: Callable[[_Arrays, _Arrays], tuple[_Arrays, _Arrays]]
+    score: Callable[[_Arrays, _Arrays], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """How a model is trained and scored.
@@ -36,7 +53,7 @@ class Task:
 
     objective: Objective
     outputs: tuple[OutputTask, ...]
-    _metric: Callable[[Sequence[NDArray[Any]], Sequence[NDArray[Any]]], Any]
+    _metric: _Metric
 
     def score(self, targets: Sequence[Rows], outputs: Sequence[NDArray[Any]]) -> float:
         """Return the metric of a model's outputs; all rows count alike.
@@ -49,10 +66,48 @@ class Task:
         Raises:
             MeasurementFailed: An output or the metric is no finite number, or the user's metric failed.
         """
+        return self.by_rows(targets, outputs)(None)
+
+    def by_rows(
+        self, targets: Sequence[Rows], outputs: Sequence[NDArray[Any]]
+    ) -> Callable[[NDArray[np.int64] | None], float]:
+        """Return a function that computes the metric of chosen rows, which may repeat; ``None`` chooses all.
+
+        What does not depend on the choice is done once.
+
+        Args:
+            targets: As in :meth:`score`.
+            outputs: As in :meth:`score`.
+
+        Raises:
+            MeasurementFailed: As :meth:`score`; of the function too.
+        """
         for task, output in zip(self.outputs, outputs, strict=True):
             if not np.isfinite(output).all():
                 raise MeasurementFailed(f"Output '{task.name}' must be finite numbers, got NaN or infinity.")
-        value = self._metric([rows[:] for rows in targets], outputs)
+        truths, answers = self._metric.read([rows[:] for rows in targets], outputs)
+
+        def score(rows: NDArray[np.int64] | None) -> float:
+            if rows is None:
+                return self._number(self._metric.score(truths, answers))
+            chosen = ([array[rows] for array in side] for side in (truths, answers))
+            return self._number(self._metric.score(*chosen))
+
+        return score
+
+    def labels(
+        self, targets: Sequence[Rows], outputs: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Return the right label of each row and the one that a model gives; ``None`` unless each has one class."""
+        if len(self.outputs) > 1 or self.outputs[0].kind != "classification":
+            return None
+        (task,) = self.outputs
+        truth, said = task.truth(targets[0][:]), task.prediction(outputs[0])
+        if truth.dtype == np.bool_ or truth.size != len(truth):
+            return None
+        return truth.reshape(-1).astype(np.int64), said.reshape(-1).astype(np.int64)
+
+    def _number(self, value: Any) -> float:
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -139,15 +194,16 @@ def _score_called(name: str, kind: str) -> Score:
     return SCORES[name]
 
 
-def _mean_over_outputs(score: Score, tasks: tuple[OutputTask, ...]) -> Callable[[Any, Any], float]:
-    def metric(targets: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> float:
-        scores = [
-            score.function(task.truth(target), task.prediction(output))
-            for task, target, output in zip(tasks, targets, outputs, strict=True)
-        ]
-        return float(np.mean(scores))
+def _mean_over_outputs(score: Score, tasks: tuple[OutputTask, ...]) -> _Metric:
+    def read(targets: _Arrays, outputs: _Arrays) -> tuple[_Arrays, _Arrays]:
+        truths = [task.truth(target) for task, target in zip(tasks, targets, strict=True)]
+        return truths, [task.prediction(output) for task, output in zip(tasks, outputs, strict=True)]
 
-    return metric
+    def mean(truths: _Arrays, predictions: _Arrays) -> float:
+        pairs = zip(truths, predictions, strict=True)
+        return float(np.mean([score.function(truth, predicted) for truth, predicted in pairs]))
+
+    return _Metric(read, mean)
 
 
 def _task_of_function(reference: str, beside: Path, direction: str | None, outputs: tuple[OutputTask, ...]) -> Task:
@@ -159,7 +215,7 @@ def _task_of_function(reference: str, beside: Path, direction: str | None, outpu
     if wanted not in list(Direction):
         raise ConfigurationError(f"`direction` must be maximize or minimize, got {wanted!r} (metric '{reference}').")
 
-    def metric(targets: Sequence[NDArray[Any]], predicted: Sequence[NDArray[Any]]) -> Any:
+    def metric(targets: _Arrays, predicted: _Arrays) -> Any:
         several = len(outputs) > 1
         try:
             return function(list(targets), list(predicted)) if several else function(targets[0], predicted[0])
@@ -167,7 +223,8 @@ def _task_of_function(reference: str, beside: Path, direction: str | None, outpu
             reason = str(error).splitlines()[0] if str(error) else ""
             raise MeasurementFailed(f"Metric '{reference}' failed: {type(error).__name__}: {reason}") from error
 
-    return Task(Objective(name=name, direction=Direction(wanted)), outputs, metric)
+    as_they_are = _Metric(lambda targets, predicted: (targets, predicted), metric)
+    return Task(Objective(name=name, direction=Direction(wanted)), outputs, as_they_are)
 
 
 def _loss(task: OutputTask, metric: str) -> Any:

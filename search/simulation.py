@@ -14,6 +14,7 @@ from paretune.spaces.evaluator import Evaluator, ModelDescription
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.resampling import Resampled
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 
@@ -101,11 +102,13 @@ class MemoryLedger:
         seconds: float = 0.0,
         proxies: Sequence[Proxy] = (),
         variants: Sequence[Variant] = (),
+        resamples: Mapping[int, Resampled] | None = None,
     ) -> None:
         self._trials = list(trials)
         self._seconds = seconds
         self._proxies: list[Proxy] = list(proxies)
         self._variants = list(variants)
+        self._resamples = dict(resamples or {})
         self.disk_is_full = False
 
     def reopened(self) -> "MemoryLedger":
@@ -118,6 +121,7 @@ class MemoryLedger:
             self._seconds,
             self._proxies,
             self._variants,
+            self._resamples,
         )
 
     def trials(self) -> Sequence[Trial]:
@@ -152,9 +156,15 @@ class MemoryLedger:
         """Add a refused trial."""
         return self._add(candidate, rung, origin, parameters, state=TrialState.REFUSED, reason=reason)
 
-    def record_test(self, number: int, values: Mapping[str, float]) -> None:
-        """Add values of the test split."""
+    def record_test(self, number: int, values: Mapping[str, float], resampled: Resampled | None = None) -> None:
+        """Add values of the test split, and the metric on resamples of it."""
         self._put(replace(self._trials[number], test_values={**self._trials[number].test_values, **values}))
+        if resampled is not None:
+            self._resamples[number] = resampled
+
+    def resamples(self) -> Mapping[int, Resampled]:
+        """Return what was recorded."""
+        return dict(self._resamples)
 
     def proxies(self) -> Sequence[Proxy]:
         """Return what was kept."""

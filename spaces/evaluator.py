@@ -11,6 +11,7 @@ from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective
 from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.resampling import Resampled
 
 
 class Split(StrEnum):
@@ -63,6 +64,36 @@ class FileExample:
     operators: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a file says about every row of a split, where each row has one class.
+
+    Attributes:
+        truth: The right label of each row.
+        said: The label that the file gives.
+        class_names: By label; empty where the data names none.
+    """
+
+    truth: tuple[int, ...]
+    said: tuple[int, ...]
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """A file measured closely on one split.
+
+    Attributes:
+        values: As :meth:`Evaluator.remeasure` gives them.
+        resampled: Its metric on resamples of the rows: the same ones for every file.
+        answers: Its label of every row; ``None`` where rows do not have one class each.
+    """
+
+    values: Mapping[str, float]
+    resampled: Resampled
+    answers: Answers | None = None
+
+
 class Evaluator(Protocol):
     """Evaluates candidates of one model, or of the models of one hyperspace, one at a time.
 
@@ -113,6 +144,12 @@ class Evaluator(Protocol):
         Args:
             model: The contents.
             hyperparameters: Of the candidate that the file is of; as in :meth:`describe`.
+        """
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        """Measure a file as :meth:`remeasure` does, and how sure that is: row by row, and on resamples of the rows.
+
+        The resamples depend on nothing but the number of rows, so that files are compared on the same ones.
         """
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung
+from paretune.spaces.resampling import Resampled
 from paretune.spaces.trial import Trial
 from paretune.spaces.variant import Variant
 
@@ -42,8 +43,11 @@ class Ledger(Protocol):
     ) -> Trial:
         """Add a ``refused`` trial, which was never started, under the next number."""
 
-    def record_test(self, number: int, values: Mapping[str, float]) -> None:
-        """Add the values measured on the test split to a complete trial."""
+    def record_test(self, number: int, values: Mapping[str, float], resampled: Resampled | None = None) -> None:
+        """Add the values measured on the test split to a complete trial, and its metric on resamples of that split."""
+
+    def resamples(self) -> Mapping[int, Resampled]:
+        """Return what :meth:`record_test` was given, by number of the trial; of several, the last."""
 
     def proxies(self) -> Sequence[Proxy]:
         """Return what was measured without training, in the order in which it was kept."""

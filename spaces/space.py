@@ -113,16 +113,7 @@ class Space:
             ConfigurationError: On a name that matches no layer, an unknown knob, a value out of range, or a knob that
                 a layer does not support.
         """
-        entries = document.get("layers")
-        if not isinstance(entries, Mapping):
-            raise ConfigurationError(f"A policy needs `layers:`, a mapping of layer names; got {entries!r}.")
-        decided: dict[str, dict[str, Any]] = {spec.name: {} for spec in self.layers}
-        for pattern, knobs in entries.items():
-            if not isinstance(knobs, Mapping):
-                raise ConfigurationError(f"Layer '{pattern}' needs a mapping of knobs, got {knobs!r}.")
-            for layer in matching(str(pattern), list(decided)):
-                decided[layer].update(_read_knobs(str(pattern), knobs))
-        policies = {name: _layer_policy(name, knobs) for name, knobs in decided.items()}
+        policies = dict(policy_of_names(document, [spec.name for spec in self.layers]))
         for spec in self.layers:
             spec.check(policies[spec.name])
         return self._normal(policies)
@@ -185,6 +176,24 @@ class Space:
 
     def _normal(self, policies: Mapping[str, LayerPolicy]) -> Policy:
         return Policy(tuple((spec.name, spec.normal_form(policies[spec.name])) for spec in self.layers))
+
+
+def policy_of_names(document: Mapping[str, Any], names: Sequence[str]) -> Policy:
+    """Read a policy as :meth:`Space.resolve` does, for layers of which nothing but the names is known.
+
+    Raises:
+        ConfigurationError: On a name that matches no layer, an unknown knob, or a value out of range.
+    """
+    entries = document.get("layers")
+    if not isinstance(entries, Mapping):
+        raise ConfigurationError(f"A policy needs `layers:`, a mapping of layer names; got {entries!r}.")
+    decided: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for pattern, knobs in entries.items():
+        if not isinstance(knobs, Mapping):
+            raise ConfigurationError(f"Layer '{pattern}' needs a mapping of knobs, got {knobs!r}.")
+        for layer in matching(str(pattern), list(decided)):
+            decided[layer].update(_read_knobs(str(pattern), knobs))
+    return Policy(tuple((name, _layer_policy(name, knobs)) for name, knobs in decided.items()))
 
 
 def build_space(layers: Sequence[LayerSpec], settings: SpaceSettings) -> Space:

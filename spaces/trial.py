@@ -37,7 +37,8 @@ class Trial:
         reason: Why it failed, was refused or went no further than a short training, one line.
         measurement: Its numbers, on the validation split; set when ``state`` is ``complete``. Read back from a
             ledger it has no ``artifacts``: those are files in the trial's folder.
-        test_values: The same numbers on the test split, where they have been measured.
+        test_values: The same numbers on the test split, where they have been measured; and, as ``METRIC_low`` and
+            ``METRIC_high``, what the metric lies within on resamples of that split.
         started: Unix time in seconds; 0 when it never started.
         ended: Unix time in seconds; 0 when it has not ended.
     """

@@ -14,7 +14,7 @@ import numpy as np
 
 from paretune.search.simulation import MemoryLedger
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.evaluator import Evaluator, FileExample, ModelDescription, Split
+from paretune.spaces.evaluator import Answers, Evaluator, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.hyperspace import Hyperparameter, default_values
 from paretune.spaces.layers import LayerSpec, untouched_policy
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
@@ -136,6 +136,22 @@ class AnalyticEvaluator:
             inputs={"x": samples}, outputs={"output_0": samples[:, :2] * 2}, operators=("CONV_2D", "SOFTMAX")
         )
 
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        """Get the first rows of a split right, as many as the accuracy says, and the others wrong by one."""
+        from paretune.objectives.measure.resampling import resample
+
+        values = self.remeasure(model, split, hyperparameters)
+        rows = self.describe().samples[str(split)]
+        right = np.arange(rows) < round(values["accuracy"] * rows)
+        truth = np.arange(rows) % 4
+        resampled = resample("accuracy", lambda chosen: values["accuracy"] + right[chosen].mean() - right.mean(), rows)
+        said = np.where(right, truth, (truth + 1) % 4)
+        return Inspection(
+            values=values,
+            resampled=resampled,
+            answers=Answers(truth=tuple(truth.tolist()), said=tuple(said.tolist())),
+        )
+
     def steps(self, policy: Policy, rung: Rung) -> int:
         """Return the training steps that a policy takes: one stage for each knob that trains."""
         stages = (
@@ -250,6 +266,9 @@ class VariedEvaluator:
 
     def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
         return AnalyticEvaluator().example(model)
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        return AnalyticEvaluator().inspect(model, split)
 
     def model(self, values: Mapping[str, Any]) -> AnalyticEvaluator:
         """Return the evaluator of one of the models; wide ones have a layer more."""

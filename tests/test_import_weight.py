@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from paretune.experiments.config.experiment import parse_experiment
+from paretune.experiments.explaining.explanation import explain_trial, trial_named
 from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
-from paretune.experiments.runs.run import facts_to_remember
+from paretune.experiments.runs.run import facts_to_remember, open_run
+from tests.experiments.evaluators import build_stored
 from tests.experiments.funnel_runs import bound_worth_asking, make_run
 from tests.experiments.sample_trials import OBJECTIVES, fill_ledger, sample_trials
 from tests.fakes import AnalyticEvaluator
@@ -80,3 +82,18 @@ def test_making_a_page_is_light(tmp_path: Path) -> None:
     make_run(tmp_path, trials=6)
     assert not loaded_by(command("report", "fake"), tmp_path) & HEAVY
     assert (tmp_path / "runs" / "fake" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("format_", ["table", "json"])
+def test_comparing_two_policies_is_light(format_: str, tmp_path: Path) -> None:
+    make_run(tmp_path, trials=3)
+    assert not loaded_by(command("diff", "fake:0", "fake:knee", "--format", format_), tmp_path) & HEAVY
+
+
+@pytest.mark.parametrize("format_", ["table", "json"])
+def test_an_explanation_that_is_known_is_light(format_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What works with the model happens in a worker, and none is started twice for the same question."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with open_run(make_run(tmp_path, trials=3)) as run:
+        explain_trial(run, trial_named(run, "knee"), build=build_stored)
+    assert not loaded_by(command("explain", "fake", "--format", format_), tmp_path) & HEAVY

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from paretune.experiments.runs.facts import read_description
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.evaluator import FileExample, ModelDescription, Split
+from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
+from paretune.spaces.resampling import Resampled
 from paretune.spaces.space import Space
 
 
@@ -153,6 +154,13 @@ class TabularEvaluator:
         return FileExample(
             inputs={"row": np.frombuffer(model, np.uint8)[:1]},
             outputs={name: np.asarray([value]) for name, value in values.items()},
+        )
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        """Return the recorded values; rows were not recorded."""
+        values = self.remeasure(model, split)
+        return Inspection(
+            values=values, resampled=Resampled(metric="accuracy", reason="The table does not hold single rows.")
         )
 
     def _all_values(self, number: int, rung: Rung) -> dict[str, float]:

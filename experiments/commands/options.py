@@ -30,6 +30,17 @@ format_option = format_option_with()
 trust_option = click.option("--trust-model", is_flag=True, help="Let code inside the model file run.")
 
 
+def trial_option(*more: str) -> Callable[[Any], Any]:
+    """Return the option ``--trial``, with more words where a command has them."""
+    return click.option(
+        "--trial",
+        default="knee",
+        show_default=True,
+        metavar="|".join(("N", "knee", "smallest", "most-accurate", "fastest", *more)),
+        help="Which trial: any by its number, or one of the front.",
+    )
+
+
 def read_bytes(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Read an option such as ``60kB`` (60,000), as click's callback."""
     try:

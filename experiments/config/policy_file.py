@@ -13,7 +13,7 @@ from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.hyperspace import Hyperparameter, read_values
 from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import Candidate
-from paretune.spaces.space import Space
+from paretune.spaces.space import Space, policy_of_names
 
 
 def policy_text(candidate: Candidate) -> str:
@@ -76,6 +76,15 @@ class PolicyFile:
         """
         with self._named():
             return space.resolve(_without_nulls(self.document))
+
+    def policy_of_names(self, names: Sequence[str]) -> Policy:
+        """Return the policy for layers of which nothing but the names is known.
+
+        Raises:
+            ConfigurationError: If it says something impossible.
+        """
+        with self._named():
+            return policy_of_names(_without_nulls(self.document), names)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

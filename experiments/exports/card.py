@@ -10,6 +10,7 @@ from paretune.search.front import values_of
 from paretune.spaces.evaluator import FileExample
 from paretune.spaces.file_metadata import FileMetadata
 from paretune.spaces.objective import Objective
+from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
 
@@ -128,9 +129,10 @@ def _data(content: CardContent) -> str:
 def _figures(content: CardContent) -> str:
     metric = content.metric.name
     here, before = values_of(content.trial), values_of(content.baseline)
+    tests = (_with_interval(trial.test_values, metric) for trial in (content.baseline, content.trial))
     rows = [
         (f"{metric} (validation)", _at(before, metric), _at(here, metric)),
-        (f"{metric} (test)", _at(content.baseline.test_values, metric), _at(content.trial.test_values, metric)),
+        (f"{metric} (test)", *tests),
     ]
     rows += [
         (label, _at(before, name), _at(here, name))
@@ -149,6 +151,14 @@ def _figures(content: CardContent) -> str:
 
 def _at(values: Mapping[str, float], name: str) -> str:
     return value_text(name, values[name]) if name in values else "not measured"
+
+
+def _with_interval(values: Mapping[str, float], metric: str) -> str:
+    interval = interval_in(values, metric)
+    between = (
+        "" if interval is None else f" ({value_text(metric, interval.low)} to {value_text(metric, interval.high)})"
+    )
+    return _at(values, metric) + between
 
 
 def _policy_table(trial: Trial) -> str:
@@ -177,6 +187,7 @@ def _measured(content: CardContent) -> str:
         f"- {content.metric.name} is measured on this file by its interpreter, not on the Keras model.",
         "- Size is that of the deflated file, as in `model.zip`; latency is the ratio to the baseline, called in turn "
         "with it.",
+        *_what_the_interval_is(content),
         f"- Machine: {machine or 'not recorded'}.",
         f"- Versions: {versions or 'not recorded'}.",
         f"- SHA-256 of `model.tflite`: `{document['sha256']}`; {bytes_text(document['file_bytes'])}.",
@@ -185,6 +196,12 @@ def _measured(content: CardContent) -> str:
     if document["metadata"] is not None:
         lines.insert(2, f"- {document['metadata']['note']}")
     return "\n".join(lines)
+
+
+def _what_the_interval_is(content: CardContent) -> list[str]:
+    if interval_in(content.trial.test_values, content.metric.name) is None:
+        return []
+    return [f"- In brackets: what it lies within for {CONFIDENCE:.0%} of resamples of the test samples (bootstrap)."]
 
 
 def _plain(value: Any) -> str:

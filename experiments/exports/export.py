@@ -226,7 +226,7 @@ def _verified(content: ExportContent, written: bytes, tester: FileTester) -> Tri
     if trial.measurement is None:
         raise ValueError(f"trial {trial.number} has no measurement")
     measurement = replace(trial.measurement, values={**trial.measurement.values, **on_validation})
-    return replace(trial, measurement=measurement, test_values=dict(on_test))
+    return replace(trial, measurement=measurement, test_values={**trial.test_values, **on_test})
 
 
 def _without_sizes(values: Mapping[str, float]) -> dict[str, float]:

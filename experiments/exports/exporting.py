@@ -12,7 +12,7 @@ from paretune.experiments.config.policy_file import read_policy_file
 from paretune.experiments.config.present import present_experiment
 from paretune.experiments.exports.export import ExportContent, ExportedFile, export_trial
 from paretune.experiments.exports.front_index import write_index
-from paretune.experiments.runs.fingerprint import require_same
+from paretune.experiments.runs.fingerprint import require_same_files
 from paretune.experiments.runs.run import MODEL_FILE, Run
 from paretune.experiments.runs.searching import search_problem
 from paretune.experiments.terminal.tables import metric_cell, times_smaller
@@ -123,13 +123,7 @@ def _shipping(
     metadata = file_metadata(experiment.metadata, experiment.file.parent)
     with one_worker(run.experiment, threads=run.facts.threads, trust_model=trust_model, build=build) as pool:
         description = pool.describe()
-        known = run.facts.description
-        parts = ("model", "data", "task", "metric")
-        require_same(
-            {part: known.fingerprint[part] for part in parts if part in known.fingerprint},
-            {part: description.fingerprint[part] for part in parts if part in description.fingerprint},
-            run.folder.path,
-        )
+        require_same_files(run.facts.description.fingerprint, description.fingerprint, run.folder.path)
         baseline = _with_test(trials[0], lambda: run.model_of(trials[0]), pool)
 
         def ship(trial: Trial, named: str, to: Path) -> Exported:

@@ -77,6 +77,17 @@ def require_same(old: Mapping[str, str], new: Mapping[str, str], folder: Path) -
     raise RunError(f"{folder} was searched with something else: {shown}. Change it back, or use --out for a new run.")
 
 
+def require_same_files(run: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
+    """Raise unless files of a run measure now as they did then: for the model, the data and the metric of the search.
+
+    Raises:
+        RunError: Shows what has changed.
+    """
+    parts = ("model", "data", "task", "metric")
+    old, new = ({part: found[part] for part in parts if part in found} for found in (run, now))
+    require_same(old, new, folder)
+
+
 def digest_without_loading(experiment: Experiment, versions: Mapping[str, str]) -> str:
     """Return a digest of what an experiment asks for and of the files it names, without loading model or data.
 

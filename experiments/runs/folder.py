@@ -32,6 +32,8 @@ class RunFolder:
             trials/00012/        model.tflite, weights.npz, policy.yaml, fidelity.json
             stages/              trained stages that later trials start from; may be deleted
             asked/               policies that `paretune front` has named and nobody has trained
+            explained/           what `paretune explain` has measured, a file for each trial; may be deleted
+            reproductions/       what `paretune reproduce` has trained again, a file for each training
             worker.log           what the workers printed
             .lock                held by the search that is writing here
             .gate .room          where workers wait while one of them measures latency
@@ -61,6 +63,16 @@ class RunFolder:
     def report(self) -> Path:
         """The page that shows the run."""
         return self.path / "report.html"
+
+    @property
+    def explained(self) -> Path:
+        """Folder of what was measured to explain trials."""
+        return self.path / "explained"
+
+    @property
+    def reproductions(self) -> Path:
+        """Folder of what was trained again."""
+        return self.path / "reproductions"
 
     @property
     def worker_log(self) -> Path:

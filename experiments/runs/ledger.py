@@ -18,12 +18,15 @@ from paretune.experiments.runs.ledger_rows import (
     MEASUREMENTS,
     METADATA,
     PROXIES,
+    RESAMPLES,
     RUN,
     SCHEMA_VERSION,
     TRIALS,
     VARIANTS,
     columns_of_ending,
+    document_of_resampled,
     proxy_of_row,
+    resampled_of,
     row_of_proposal,
     row_of_proxy,
     row_of_variant,
@@ -35,6 +38,7 @@ from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import Split
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung
+from paretune.spaces.resampling import Resampled
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 
@@ -182,8 +186,8 @@ class SqlLedger:
         """Add a ``refused`` trial, which was never started, under the next number."""
         return self._add(candidate, rung, origin, parameters, state=TrialState.REFUSED, reason=reason)
 
-    def record_test(self, number: int, values: Mapping[str, float]) -> None:
-        """Add the values measured on the test split to a complete trial.
+    def record_test(self, number: int, values: Mapping[str, float], resampled: Resampled | None = None) -> None:
+        """Add the values measured on the test split to a complete trial, and its metric on resamples of that split.
 
         Raises:
             ValueError: If the trial is not complete.
@@ -191,6 +195,14 @@ class SqlLedger:
         with self._transaction() as connection:
             self._expect(connection, number, TrialState.COMPLETE)
             self._append(connection, number, Split.TEST, values)
+            if resampled is not None:
+                self._append(connection, number, RESAMPLES, document_of_resampled(resampled))
+
+    def resamples(self) -> Mapping[int, Resampled]:
+        """Return what :meth:`record_test` was given, by number of the trial; of several, the last."""
+        with self._transaction() as connection:
+            rows = select(MEASUREMENTS).where(MEASUREMENTS.c.kind == RESAMPLES).order_by(MEASUREMENTS.c.id)
+            return {row["trial"]: resampled_of(row["measured"]) for row in connection.execute(rows).mappings()}
 
     def proxies(self) -> Sequence[Proxy]:
         """Return what was measured without training, in the order in which it was kept."""
@@ -273,7 +285,8 @@ class SqlLedger:
     def _trials(connection: Connection, number: int | None = None) -> tuple[Trial, ...]:
         """Return every trial, or only the one of a number."""
         rows = select(TRIALS).order_by(TRIALS.c.number)
-        measured = select(MEASUREMENTS).order_by(MEASUREMENTS.c.id)
+        # resamples are long, and few who ask for trials want them
+        measured = select(MEASUREMENTS).where(MEASUREMENTS.c.kind != RESAMPLES).order_by(MEASUREMENTS.c.id)
         if number is not None:
             rows = rows.where(TRIALS.c.number == number)
             measured = measured.where(MEASUREMENTS.c.trial == number)
@@ -289,7 +302,7 @@ class SqlLedger:
             raise ValueError(f"trial {number} is {found or 'not there'}, not {state}")
 
     @staticmethod
-    def _append(connection: Connection, number: int, kind: Split, values: Mapping[str, float]) -> None:
+    def _append(connection: Connection, number: int, kind: str, values: Mapping[str, Any]) -> None:
         connection.execute(
             insert(MEASUREMENTS).values(trial=number, kind=str(kind), measured=dict(values), time=time.time())
         )

@@ -23,6 +23,7 @@ from paretune.spaces.measurement import Measurement, read_fidelity
 from paretune.spaces.policy import LayerPolicy, Policy, read_knob
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.recipe import Candidate, Rung, read_recipe
+from paretune.spaces.resampling import Resampled
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 
@@ -64,7 +65,11 @@ TRIALS = Table(
     CheckConstraint("number >= 0"),
 )
 
-#: Append-only: what a trial's file measured, by kind (``validation``, ``test``); later rows add to earlier ones.
+#: Kind of the measurements that hold a metric on resamples of the test split.
+RESAMPLES = "test_resamples"
+
+#: Append-only: what a trial's file measured, by kind (``validation``, ``test``); later rows add to earlier ones. Of
+#: :data:`RESAMPLES`, the last one counts.
 MEASUREMENTS = Table(
     "measurements",
     METADATA,
@@ -97,6 +102,16 @@ VARIANTS = Table(
     Column("hyperparameters", JSON, nullable=False),
     Column("description", JSON, nullable=False),
 )
+
+
+def document_of_resampled(resampled: Resampled) -> dict[str, Any]:
+    """Return what a row of :data:`RESAMPLES` holds."""
+    return {"metric": resampled.metric, "values": list(resampled.values), "reason": resampled.reason}
+
+
+def resampled_of(document: Mapping[str, Any]) -> Resampled:
+    """Read what :func:`document_of_resampled` wrote."""
+    return Resampled(metric=document["metric"], values=tuple(document["values"]), reason=document["reason"])
 
 
 def row_of_variant(variant: Variant) -> dict[str, Any]:

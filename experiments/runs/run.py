@@ -12,6 +12,7 @@ from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger, trial_folder
 from paretune.search.front import Front, find_front, hypervolume_history, reference_point, values_of
 from paretune.spaces.errors import RunError
+from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Constraint
 from paretune.spaces.trial import Trial, TrialState
@@ -74,6 +75,11 @@ class Run:
         if not 0 <= number < len(trials):
             raise RunError(f"There is no trial {number} in {self.folder}; the last is {len(trials) - 1}.")
         return trials[number]
+
+    def description_of(self, trial: Trial) -> ModelDescription:
+        """Return the base model that a trial's policy is decided for."""
+        known = (self.facts.description, *(variant.description for variant in self.ledger.variants()))
+        return next(each for each in known if each.architecture == trial.candidate.architecture)
 
     def front(self, trials: Sequence[Trial] | None = None, *, also: Sequence[Constraint] = ()) -> Front:
         """Return the front.

@@ -33,6 +33,7 @@ from paretune.spaces.hyperspace import default_values
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.objective import Constraint, Objective
 from paretune.spaces.recipe import Rung
+from paretune.spaces.resampling import with_interval
 from paretune.spaces.space import build_space
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState
@@ -155,17 +156,21 @@ def search_run(
 
 
 def measure_on_test(run: Run, pool: WorkerPool) -> None:
-    """Measure the baseline and the front on the test split, those that have not been.
+    """Measure the baseline and the front on the test split and on resamples of it, those that have not been.
 
     Raises:
         RunError: If a trial's file is missing.
         MeasurementFailed: If one cannot be measured.
     """
-    trials = run.trials()
-    for trial in (*trials[:1], *run.front(trials).trials):
-        if not trial.test_values:
-            values = pool.remeasure(run.model_of(trial), Split.TEST, trial.candidate.hyperparameters)
-            run.ledger.record_test(trial.number, values)
+    trials, known = run.trials(), run.ledger.resamples()
+    wanted = [trial for trial in (*trials[:1], *run.front(trials).trials) if trial.number not in known]
+    # as many at a time as there are workers
+    futures = [
+        pool.submit_inspection(run.model_of(trial), Split.TEST, trial.candidate.hyperparameters) for trial in wanted
+    ]
+    for trial, future in zip(wanted, futures, strict=True):
+        found = future.result()
+        run.ledger.record_test(trial.number, with_interval(found.values, found.resampled), found.resampled)
 
 
 def search_problem(experiment: Experiment, description: ModelDescription) -> SearchProblem:
@@ -291,5 +296,6 @@ def _outcome_document(experiment: Experiment) -> dict[str, Any]:
     budget = experiment.budget
     return {
         "asked": digest_without_loading(experiment, versions),
+        "test": "resampled",  # a run that ended before there were intervals has them left to do
         "budget": {"trials": budget.trials, "minutes": budget.minutes, "training_steps": budget.training_steps},
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from paretune.experiments.exports.front_picture import save_picture
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.session import SessionEnd
-from paretune.experiments.terminal.tables import front_table, print_table
+from paretune.experiments.terminal.tables import print_front
 
 _PATIENCE_SECONDS = 20.0
 _PATIENCE_WHEN_INTERRUPTED_SECONDS = 2.0
@@ -14,7 +14,7 @@ _PATIENCE_WHEN_INTERRUPTED_SECONDS = 2.0
 
 def report_session(end: SessionEnd, folder: RunFolder, *, say: Callable[[str], None]) -> None:
     """Print the front on stdout, and everything else through ``say``."""
-    print_table(front_table(end.front, end.metric))
+    print_front(end.front, end.metric, end.neighbours, reason=end.no_interval)
     say(f"The search ended: {end.outcome.reason}. {_size_of_front(end)}")
     for line in funnel_lines(end):
         say(line)

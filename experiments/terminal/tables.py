@@ -1,18 +1,20 @@
 """Tables for people, on stdout; scripts ask for ``--format json``."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from paretune.experiments.explaining.noise import Neighbour
 from paretune.experiments.terminal.wording import hyperparameters_text, policy_summary, short_name, value_text
 from paretune.search.front import Front, values_of
 from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import Quantization
+from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
 #: Nobody reads a pipe at 80 columns: there, every row stays on one line.
@@ -31,15 +33,27 @@ def print_table(table: Table) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
 
 
-def front_table(front: Front, metric: str) -> Table:
+def print_front(front: Front, metric: str, neighbours: Mapping[int, Neighbour], *, reason: str = "") -> None:
+    """Print :func:`front_table` on stdout, and below it :func:`noise_lines`."""
+    print_table(front_table(front, metric, neighbours))
+    sys.stdout.write("".join(f"{line}\n" for line in noise_lines(front, metric, neighbours, reason=reason)))
+
+
+#: Marks a metric that differs from that of the next smaller file by no more than noise.
+NOISE = "~"
+
+
+def front_table(front: Front, metric: str, neighbours: Mapping[int, Neighbour] | None = None) -> Table:
     """Return the front, smallest file first, with the baseline below it.
 
-    The metric stands as validation/test where the test split has been measured. Objectives other than the metric,
-    size and latency get a column each.
+    The metric stands as validation/test where the test split has been measured, with :data:`NOISE` behind it where the
+    next smaller file is as good for all that the test split can tell. Objectives other than the metric, size and
+    latency get a column each.
     """
+    noise = {number for number, neighbour in (neighbours or {}).items() if neighbour.is_noise}
     shown = (metric, "size_bytes", "latency_ratio")
     others = [item.name for item in front.objectives if item.name not in shown]
-    table = _table()
+    table = plain_table()
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column(metric, justify="right", min_width=13, no_wrap=True)
     for name in ("size", "smaller", "latency", *(short_name(name) for name in others), "zeros", "clusters"):
@@ -51,6 +65,8 @@ def front_table(front: Front, metric: str) -> Table:
     for point in front.points:
         mark = f"* {point.trial.number}" if point.knee else str(point.trial.number)
         cells = _front_cells(front, point.trial, metric, others)
+        if noise:
+            cells[0] += NOISE if point.trial.number in noise else " "
         cells += _policy_cells(point.trial)
         if has_variants:
             cells.append(hyperparameters_text(point.trial.candidate.hyperparameters))
@@ -59,10 +75,33 @@ def front_table(front: Front, metric: str) -> Table:
         if front.points:
             table.add_section()
         cells = [*_front_cells(front, front.baseline, metric, others), "-", "-", "float32"]
+        cells[0] += " " if noise else ""
         if has_variants:
             cells.append(hyperparameters_text(front.baseline.candidate.hyperparameters))
         table.add_row("base", *cells, style="dim")
     return table
+
+
+def noise_lines(front: Front, metric: str, neighbours: Mapping[int, Neighbour], *, reason: str = "") -> list[str]:
+    """Return what the mark of :func:`front_table` means, and how wide the metric's interval is; none without either.
+
+    Args:
+        front: As for the table.
+        metric: As for the table.
+        neighbours: As for the table.
+        reason: Why there are no intervals, where there are none.
+    """
+    if reason:
+        return [f"No intervals of {metric}: {reason}"]
+    widths = [
+        interval.high - interval.low for trial in front.trials if (interval := interval_in(trial.test_values, metric))
+    ]
+    if not widths:
+        return []
+    lines = [f"{metric} on the test split is known to within +-{max(widths) / 2:.2g} ({CONFIDENCE:.0%} of resamples)."]
+    if any(neighbour.is_noise for neighbour in neighbours.values()):
+        lines.append(f"{NOISE} there, it may as well be equal to that of the next smaller file, on the same samples.")
+    return lines
 
 
 def _front_cells(front: Front, trial: Trial, metric: str, others: list[str]) -> list[str]:
@@ -112,7 +151,7 @@ def hyperparameter_lines(hyperspace: Iterable[Hyperparameter]) -> list[str]:
 
 def layers_table(layers: Iterable[LayerSpec]) -> Table:
     """Return what each knob may do to each layer; reasons why not are listed by :func:`refusal_lines`."""
-    table = _table()
+    table = plain_table()
     table.add_column("layer", overflow="fold")
     table.add_column("kind", overflow="fold")
     for name in ("shape", "weights", "MACs"):
@@ -162,6 +201,7 @@ def facts_table(rows: Iterable[tuple[str, Any]]) -> Table:
     return table
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """Return a table without columns, in the style of all tables here."""
     # One blank between columns, from the box: the front has to fit 80 columns without cutting a number.
     return Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)

@@ -18,7 +18,7 @@ from paretune.experiments.machine import cpus_of_worker, machine_bytes
 from paretune.experiments.workers.handle import EvaluatorFactory, WorkerHandle, WorkerStart
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import ParetuneError, RunError, WorkerLost
-from paretune.spaces.evaluator import Evaluator, FileExample, ModelDescription, Split
+from paretune.spaces.evaluator import Evaluator, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.recipe import Candidate, Limit, Rung
 
@@ -139,6 +139,16 @@ class WorkerPool:
         """Run the contents of a ``.tflite`` on a few samples, in a worker."""
         example: FileExample = self._submit("example", (model, hyperparameters), self._patience_seconds).result()
         return example
+
+    def submit_inspection(
+        self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Future[Inspection]:
+        """Start measuring a file closely, in a worker; as :meth:`remeasure`."""
+        return self._submit("inspect", (model, split, hyperparameters), self._patience_seconds)
+
+    def inspect(self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None) -> Inspection:
+        """Measure the contents of a ``.tflite`` closely, in a worker; as :meth:`remeasure`."""
+        return self.submit_inspection(model, split, hyperparameters).result()
 
     def _patience_of(self, limit: Limit) -> float:
         return self._patience_seconds if limit.seconds is None else limit.seconds + self._grace_seconds

@@ -12,6 +12,7 @@ from paretune.spaces.evaluator import Evaluator, Split
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe
+from paretune.spaces.resampling import FEWEST_RESAMPLES, RESAMPLES
 from paretune.spaces.space import SpaceSettings, build_space
 
 SHORT_RECIPE = Recipe(
@@ -139,6 +140,35 @@ class EvaluatorContract:
         assert example.outputs
         assert len({len(array) for array in (*example.inputs.values(), *example.outputs.values())}) == 1
         assert example.operators == tuple(sorted(set(example.operators)))
+
+    @pytest.mark.parametrize("split", list(Split))
+    def test_a_file_inspected_closely_measures_as_it_does_otherwise(self, evaluator: Evaluator, split: Split) -> None:
+        model = evaluator.baseline().artifacts["model.tflite"]
+        inspection = evaluator.inspect(model, split)
+        assert dict(inspection.values) == dict(evaluator.remeasure(model, split))
+        assert evaluator.inspect(model, split) == inspection
+
+    def test_its_metric_lies_amid_those_of_resamples_or_a_sentence_says_why_there_are_none(
+        self, evaluator: Evaluator
+    ) -> None:
+        inspection = evaluator.inspect(evaluator.baseline().artifacts["model.tflite"], Split.TEST)
+        resampled, metric = inspection.resampled, next(iter(evaluator.describe().objectives))
+        assert resampled.metric == metric
+        assert bool(resampled.values) != bool(resampled.reason)
+        if resampled.values:
+            assert len(resampled.values) in (RESAMPLES, FEWEST_RESAMPLES)
+            assert resampled.interval is not None
+            assert resampled.interval.covers(inspection.values[metric])
+
+    def test_every_row_has_an_answer_where_rows_have_classes(self, evaluator: Evaluator) -> None:
+        inspection = evaluator.inspect(evaluator.baseline().artifacts["model.tflite"], Split.VALIDATION)
+        if inspection.answers is None:
+            return
+        truth, said = inspection.answers.truth, inspection.answers.said
+        assert len(truth) == len(said) == evaluator.describe().samples["validation"]
+        if inspection.resampled.metric == "accuracy":
+            right = sum(one == other for one, other in zip(truth, said, strict=True)) / len(truth)
+            assert right == pytest.approx(inspection.values["accuracy"], abs=1 / len(truth))
 
 
 def _without_latency(values: object) -> dict[str, float]:

@@ -15,6 +15,7 @@ from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
 from paretune.spaces.recipe import Candidate, PruneRecipe, Recipe, Rung
+from paretune.spaces.resampling import Resampled
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 from tests.fakes import VariedEvaluator
@@ -157,9 +158,25 @@ class LedgerContract:
         ledger.close_trial(replace(second, state=TrialState.FAILED, reason="no", ended=second.started))
         assert ledger.trials()[0] == first
 
+    def test_resamples_of_the_test_split_are_kept_beside_its_values_and_the_last_ones_count(
+        self, ledger: Ledger, reopened: Callable[[Ledger], Ledger]
+    ) -> None:
+        first, second = completed(ledger, 0.1), completed(ledger, 0.2)
+        kept = Resampled(metric="accuracy", values=(0.1 + 0.2, 0.25))
+        ledger.record_test(first.number, {"accuracy": 0.3, "accuracy_low": 0.25}, Resampled(metric="accuracy"))
+        ledger.record_test(first.number, {"accuracy": 0.3}, kept)
+        ledger.record_test(second.number, {"accuracy": 0.3}, Resampled(metric="accuracy", reason="Too slow."))
+        again = reopened(ledger)
+        assert again.resamples() == {
+            first.number: kept,
+            second.number: Resampled(metric="accuracy", reason="Too slow."),
+        }
+        assert dict(again.trials()[first.number].test_values) == {"accuracy": 0.3, "accuracy_low": 0.25}
+
     def test_values_on_the_test_split_are_added_to_a_complete_trial(self, ledger: Ledger) -> None:
         closed = completed(ledger)
         ledger.record_test(closed.number, {"accuracy": 0.96})
+        assert not ledger.resamples()
         [read] = ledger.trials()
         assert dict(read.test_values) == {"accuracy": 0.96}
         assert read.measurement == closed.measurement

@@ -11,10 +11,10 @@ from typing import Any
 
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, MeasurementFailed
-from paretune.spaces.evaluator import Split
+from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.recipe import Candidate, Limit, Rung
-from tests.fakes import AnalyticEvaluator, VariedEvaluator
+from tests.fakes import AnalyticEvaluator, GradualEvaluator, VariedEvaluator
 
 (MEASURE, KILL, EXIT, HANG, INFEASIBLE, UNMEASURED, LIMIT, BUG, AWKWARD_BUG, GROW, RUN_OUT, PRINT, SLOW, CTRL_C) = (
     range(14)
@@ -108,3 +108,71 @@ class SlowEvaluator(ScriptedEvaluator):
 
 def build_slow(settings: EvaluatorSettings) -> SlowEvaluator:
     return SlowEvaluator()
+
+
+class StoredEvaluator(GradualEvaluator):
+    """Has every stage in store, so that no limit on training steps is ever in the way."""
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
+        return super().evaluate(candidate, rung, Limit())
+
+
+def build_gradual(settings: EvaluatorSettings) -> GradualEvaluator:
+    return GradualEvaluator()
+
+
+def build_stored(settings: EvaluatorSettings) -> StoredEvaluator:
+    return StoredEvaluator()
+
+
+class SeededEvaluator(GradualEvaluator):
+    """Comes out a little otherwise with every seed but 0; seed 3 cannot be trained."""
+
+    def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
+        if candidate.seed == 3:
+            raise Infeasible("seed 3 gives NaN")
+        measurement = super().evaluate(candidate, rung, limit)
+        shift = 0.004 * ((candidate.seed * 7) % 5 - 2) if candidate.seed else 0.0
+        values = {**measurement.values, "accuracy": measurement.values["accuracy"] + shift + self.drift}
+        return replace(measurement, values=values, artifacts={"model.tflite": repr(values).encode()})
+
+    drift = 0.0
+
+
+class DriftedEvaluator(SeededEvaluator):
+    """Is of other versions, and comes out a little otherwise."""
+
+    drift = -0.001
+
+    def describe(self, hyperparameters: Mapping[str, Any] | None = None) -> ModelDescription:
+        description = super().describe(hyperparameters)
+        return replace(description, fingerprint={**description.fingerprint, "numpy": "9.9"})
+
+
+class FarDriftedEvaluator(DriftedEvaluator):
+    """Comes out far worse than it did."""
+
+    drift = -0.2
+
+
+class OtherModelEvaluator(SeededEvaluator):
+    """Is another model."""
+
+    def describe(self, hyperparameters: Mapping[str, Any] | None = None) -> ModelDescription:
+        return replace(super().describe(hyperparameters), architecture="f" * 64, fingerprint={"model": "f" * 64})
+
+
+def build_seeded(settings: EvaluatorSettings) -> SeededEvaluator:
+    return SeededEvaluator()
+
+
+def build_drifted(settings: EvaluatorSettings) -> DriftedEvaluator:
+    return DriftedEvaluator()
+
+
+def build_far_drifted(settings: EvaluatorSettings) -> FarDriftedEvaluator:
+    return FarDriftedEvaluator()
+
+
+def build_other_model(settings: EvaluatorSettings) -> OtherModelEvaluator:
+    return OtherModelEvaluator()

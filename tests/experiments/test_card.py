@@ -4,6 +4,7 @@ from dataclasses import replace
 from paretune.experiments.exports.card import CardContent, card_text
 from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.resampling import Resampled, with_interval
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import ACCURACY
 from tests.tiny_tflite import example_of_sum_and_product
@@ -38,6 +39,15 @@ def test_the_card_tells_figures_beside_the_baseline() -> None:
     assert f"| accuracy (validation) | {before:.4g} | {now:.4g} |" in lines
     assert f"| accuracy (test) | {before - 0.005:.4g} | {now - 0.005:.4g} |" in lines
     assert "| times smaller |  | 8.9x |" in lines
+
+
+def test_the_card_tells_what_the_metric_lies_within() -> None:
+    resampled = Resampled(metric="accuracy", values=(0.5, 0.9))
+    tested = replace(TRIAL, test_values=with_interval({"accuracy": 0.625}, resampled))
+    text = card_text(replace(CARD, trial=tested))
+    assert "| 0.625 (0.51 to 0.89) |" in text
+    assert "95% of resamples" in text
+    assert "resamples" not in card_text(CARD)
 
 
 def test_the_card_lists_every_layer_as_asked_and_as_found() -> None:

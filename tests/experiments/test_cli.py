@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,10 +58,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(place: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
+    sources = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.experiments.fake_cli", *words],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XDG_CACHE_HOME": str(place), **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sources), "XDG_CACHE_HOME": str(place), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -288,7 +290,7 @@ def test_front_json_has_exactly_the_promised_shape(searched: Path) -> None:
     assert list(document) == ["baseline", "front"]
     assert set(document["baseline"]) == {"values", "test_values"}
     for point in document["front"]:
-        assert list(point) == ["trial", "knee", "values", "test_values"]
+        assert list(point)[:4] == ["trial", "knee", "values", "test_values"]
         assert {"accuracy", "size_bytes", "latency_ratio"} <= set(point["values"])
         assert "accuracy" in point["test_values"]
     assert sum(point["knee"] for point in document["front"]) == 1
@@ -467,3 +469,28 @@ def test_ui_without_a_record_says_how_to_make_one(
 ) -> None:
     assert in_process(place, monkeypatch, "ui") == 1
     assert "`paretune sync RUN` makes one" in capsys.readouterr().err
+
+
+def test_a_trial_is_explained_and_two_are_compared(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explained = run(searched, "explain", "fake")
+    assert explained.returncode == 0, explained.stderr
+    assert "uniform policy of about the same size" in explained.stdout
+    assert in_process(searched, monkeypatch, "diff", "fake:0", "fake:knee") == 0
+    assert "layers are decided alike; fake:0 -> fake:knee" in capsys.readouterr().out
+    assert in_process(searched, monkeypatch, "diff", "fake", "fake:knee") == 1
+    assert "Did you mean fake:knee?" not in capsys.readouterr().out
+
+
+def test_reproduce_exits_1_when_a_trial_comes_out_otherwise(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path / "copy")
+    again = run(tmp_path / "copy", "reproduce", "fake", "--format", "json")
+    assert again.returncode == 0, again.stderr
+    [found] = json.loads(again.stdout)["trials"]
+    file = tmp_path / "copy" / "runs" / "fake" / "trials" / f"{found['trial']:05d}" / "model.tflite"
+    file.write_bytes(file.read_bytes() + b" ")
+    other = run(tmp_path / "copy", "reproduce", "fake")
+    assert other.returncode == 1
+    assert "0 of 1 trial" in other.stdout
+    assert "Traceback" not in other.stderr

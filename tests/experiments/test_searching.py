@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from paretune.experiments.config.experiment import Experiment, parse_experiment, with_overrides
 from paretune.experiments.exports.profile_keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
+from paretune.experiments.runs.ledger import SqlLedger
+from paretune.experiments.runs.ledger_rows import MEASUREMENTS, RESAMPLES
 from paretune.experiments.runs.run import open_run
 from paretune.experiments.runs.searching import (
     PreparedRun,
@@ -27,6 +30,7 @@ from paretune.experiments.runs.searching import (
 from paretune.search.events import Profiling, TrialEnded, TrialStarted
 from paretune.spaces.errors import ConfigurationError, DataError, RunError
 from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.resampling import interval_in
 from paretune.spaces.trial import Trial, TrialState, count_trained
 from tests.experiments import evaluators as scripted
 from tests.fakes import AnalyticEvaluator
@@ -120,6 +124,24 @@ def test_the_front_and_the_baseline_are_measured_on_the_test_split(experiment: E
         measured = {trial.number for trial in trials if trial.test_values}
         assert measured == {0, *(trial.number for trial in run.front(trials).trials)}
         assert trials[0].test_values["accuracy"] == 0.5
+        assert run.ledger.resamples().keys() == measured
+
+
+def test_a_run_that_ended_before_there_were_intervals_has_them_measured_when_searched_again(
+    experiment: Experiment, folder: RunFolder
+) -> None:
+    search(experiment, folder)
+    with SqlLedger.open(folder.ledger)._transaction() as connection:
+        connection.execute(delete(MEASUREMENTS).where(MEASUREMENTS.c.kind == RESAMPLES))
+    ledger = SqlLedger.open(folder.ledger)
+    ledger.remember({"outcome": {**ledger.fact("outcome"), "test": None}})
+    ledger.close()
+    assert finished_run(experiment, folder) is None
+    search(experiment, folder)
+    with open_run(folder) as run:
+        front = run.front().trials
+        assert {0, *(trial.number for trial in front)} == run.ledger.resamples().keys()
+        assert all(interval_in(trial.test_values, "accuracy") is not None for trial in front)
 
 
 def test_a_finished_search_has_nothing_left_to_do_until_something_changes(

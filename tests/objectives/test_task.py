@@ -189,3 +189,25 @@ def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ConfigurationError) as error:
         task_of(model_with(3), LABELS, **settings)
     assert message in str(error.value)
+
+
+def test_the_metric_of_chosen_rows_is_that_of_these_rows_alone(tmp_path: Path):
+    (tmp_path / "mine.py").write_text("def worst(y_true, y_pred):\n    return abs(y_true - y_pred).max()\n")
+    targets = np.array([[1.0], [2.0], [4.0]], np.float32)
+    outputs = targets + np.float32([[0], [1], [3]])
+    rows = np.array([1, 1, 0])
+    for metric, expected in (("mine:worst", 1.0), ("mae", 2 / 3)):
+        task = task_of(model_with(1), targets, metric=metric, beside=tmp_path)
+        score = task.by_rows([targets], [outputs])
+        assert score(rows) == pytest.approx(expected)
+        assert score(None) == task.score([targets], [outputs])
+
+
+def test_rows_have_labels_where_each_has_one_class():
+    task = task_of(model_with(3), LABELS)
+    labels = task.labels([LABELS], [ONE_HOT])
+    assert labels is not None
+    assert labels[0].tolist() == LABELS.tolist()
+    assert labels[1].tolist() == ONE_HOT.argmax(axis=-1).tolist()
+    prices = np.array([[1.5], [2.0], [4.0], [3.0]], np.float32)
+    assert task_of(model_with(1), prices).labels([prices], [prices]) is None
