@@ -135,14 +135,12 @@ def _as_mlflows_own(store: TrackingStore) -> Iterator[None]:
     """Make a store the one that MLflow takes where it is not told: its registry looks a model up there."""
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(store.uri)
-    mlflow.set_registry_uri(store.uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)  # also takes it out of the environment that child processes get
 
 
 def _known_version(client: Any, name: str, file: ExportedFile) -> str | None:

@@ -1,5 +1,6 @@
 """An exported file in MLflow's registry: real MLflow, a real LiteRT file."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -204,6 +205,13 @@ def test_a_model_that_could_not_be_stored_is_marked_failed_and_registers_nothing
     assert [model.status for model in client.search_logged_models(experiments)] == ["FAILED"]
 
 
+def test_registering_leaves_mlflows_own_settings_as_they_were(run: Run) -> None:
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    before = [os.environ.get(name) for name in names]
+    register(run, one_input(run), Registration(name="double"))
+    assert [os.environ.get(name) for name in names] == before
+
+
 def test_registering_waits_for_the_record_that_is_being_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_PATIENCE_SECONDS", 0.2)
     with writing_record(run.folder.path, patience_seconds=0), pytest.raises(RunError, match="Another process is"):
@@ -224,8 +232,12 @@ def test_an_alias_that_mlflow_refuses_is_refused_at_once(alias: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of MLflow and scikit-learn, about a data set of six rows
-def test_mlflow_evaluates_it_as_a_classifier_and_as_a_regressor(run: Run, store_of_the_user: str) -> None:
+def test_mlflow_evaluates_it_as_a_classifier_and_as_a_regressor(
+    run: Run, store_of_the_user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
+
+    monkeypatch.chdir(tmp_path)  # MLflow keeps the artifacts of a new experiment in the current folder
 
     done = register(run, one_input(run), Registration(name="double", alias="champion"))
     rows = np.repeat(example_of_doubled().inputs["x"], 2, axis=0)
@@ -252,7 +264,7 @@ def test_mlflow_evaluates_it_as_a_classifier_and_as_a_regressor(run: Run, store_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["one", "two"])
-def test_mlflow_serves_it(run: Run, store_of_the_user: str, inputs: str) -> None:
+def test_mlflow_serves_it(run: Run, store_of_the_user: str, tmp_path: Path, inputs: str) -> None:
     two = exported(run, sum_and_product(), example_of_sum_and_product())
     file = one_input(run) if inputs == "one" else two
     done = register(run, file, Registration(name="served", alias="champion"))
@@ -262,17 +274,22 @@ def test_mlflow_serves_it(run: Run, store_of_the_user: str, inputs: str) -> None
     given = {name: array.tolist() for name, array in file.example.inputs.items()}
     body = json.dumps({"inputs": given if inputs == "two" else next(iter(given.values()))}).encode()
     command = ["-m", "mlflow", "models", "serve", "-m", done.uri, "--env-manager", "local", "--port", str(port)]
-    server = subprocess.Popen(
-        [sys.executable, *command],
-        env={**os.environ, **MLFLOW_ENVIRONMENT, "MLFLOW_TRACKING_URI": store_of_the_user},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, **MLFLOW_ENVIRONMENT, "MLFLOW_TRACKING_URI": store_of_the_user},
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+        )
     try:
         answer = _answer_of(f"http://127.0.0.1:{port}/invocations", body, server)
+    except AssertionError as error:
+        error.add_note((tmp_path / "server.log").read_text())
+        raise
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
     predictions = answer["predictions"]
     if inputs == "one":

@@ -1,7 +1,7 @@
 import numpy as np
 
 from paretune.objectives.measure.example import record_example
-from tests.tiny_tflite import doubled, example_of_doubled, example_of_sum_and_product, sum_and_product
+from tests.tiny_tflite import doubled, example_of_sum_and_product, sum_and_product
 
 
 def test_inputs_and_outputs_go_by_name_whatever_the_files_own_order() -> None:
@@ -16,7 +16,8 @@ def test_inputs_and_outputs_go_by_name_whatever_the_files_own_order() -> None:
 
 
 def test_only_the_first_samples_are_recorded_in_the_types_of_the_file() -> None:
-    rows = np.repeat(example_of_doubled().inputs["x"], 9, axis=0).astype(np.float64)
+    rows = np.arange(9 * 4, dtype=np.float64).reshape(9, 4)
     example = record_example(doubled(), [rows], ["x"], ["output_0"])
     assert len(example.inputs["x"]) == len(example.outputs["output_0"]) == 3
     assert example.inputs["x"].dtype == np.float32
+    np.testing.assert_array_equal(example.inputs["x"], rows[:3])
