@@ -94,7 +94,8 @@ def test_a_run_made_with_something_else_is_refused_in_one_line() -> None:
     with pytest.raises(RunError) as caught:
         require_same(fingerprint(), fingerprint(seed=1), Path("runs/digits"))
     assert str(caught.value) == (
-        "runs/digits was searched with something else: seed: 0 -> 1. Change it back, or use --out for a new run."
+        "runs/digits was searched with something else: seed: 0 -> 1. "
+        "Change it back, or use --out (`out` in Python) for a new run."
     )
 
 
