@@ -74,3 +74,16 @@ def test_asking_a_run_that_has_a_profile_is_light(format_: str, tmp_path: Path) 
 @pytest.mark.parametrize("format_", ["table", "json"])
 def test_reading_a_front_is_light(format_: str, place: Path) -> None:
     assert not loaded_by(command("front", "fake", "--format", format_), place) & HEAVY
+
+
+def test_the_face_is_light_until_it_is_called(tmp_path: Path) -> None:
+    assert not loaded_by("import paretune; paretune.compress, paretune.open_run", tmp_path) & HEAVY
+
+
+def test_reading_a_run_from_python_is_light(tmp_path: Path) -> None:
+    make_run(tmp_path, trials=4)
+    statement = (
+        "import paretune; run = paretune.open_run('fake'); run.front(max_drop=0.9); run.trials(); run.pick(); "
+        "repr(run); run._repr_html_()"
+    )
+    assert not loaded_by(statement, tmp_path) & HEAVY

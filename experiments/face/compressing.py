@@ -98,7 +98,7 @@ def compress(
     experiment = experiment_of(arguments, given.folder / "experiment.yaml")
     given.folder.mkdir(parents=True, exist_ok=True)
     write_atomically(given.folder / "experiment.yaml", experiment.text.encode())
-    return searched(experiment, folder, trust_model=trust_model, quiet=quiet)
+    return searched(experiment, folder, trust_model=trust_model, quiet=quiet, build=build_keras_evaluator)
 
 
 def searched(
@@ -107,7 +107,7 @@ def searched(
     *,
     trust_model: bool = False,
     quiet: bool = False,
-    build: EvaluatorFactory = build_keras_evaluator,
+    build: EvaluatorFactory,
 ) -> Run:
     """Search, or go on, with progress on stderr or in the notebook's cell; return the run.
 
