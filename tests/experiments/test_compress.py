@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 import paretune
 from paretune.experiments.config.experiment import read_experiment
+from paretune.experiments.exports import exporting
 from paretune.experiments.face import compressing
 from paretune.experiments.face.arguments import experiment_of
 from paretune.spaces.errors import ConfigurationError, RunError
@@ -22,6 +25,7 @@ from tests.experiments.test_given import KerasLike
 
 X, Y = np.zeros((8, 2)), np.arange(8)
 SPACE = {"sparsity": (0, np.float64(0.5), 0.8), "clusters": [None, np.int64(16)], "quantization": ["float32", "int8"]}
+QUICK: dict[str, Any] = {"search": {"workers": 1, "sampler": "random"}, "tracking": False}
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def compress(model: Any = None, **arguments: Any) -> paretune.Run:
-    given: dict[str, Any] = {"space": SPACE, "budget": 4, "tracking": False, "quiet": True, **arguments}
+    given: dict[str, Any] = {**QUICK, "space": SPACE, "budget": 4, "quiet": True, **arguments}
     return paretune.compress(KerasLike() if model is None else model, (X, Y), **given)
 
 
@@ -69,6 +73,22 @@ def test_progress_goes_to_stderr_and_can_be_left_out(capsys: pytest.CaptureFixtu
     assert "marks the knee" not in said.err  # no table was printed
     compress(out="runs/other")
     assert capsys.readouterr().err == ""
+
+
+def test_a_trial_is_exported_whether_or_not_it_is_on_the_front(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    monkeypatch.setattr(exporting, "export_pick", partial(exporting.export_pick, build=fake_cli.build))
+    run = compress(budget=6)
+    knee = run.pick()
+    measured = run.export("knee", "shipped")
+    assert measured["values"]["validation"]["accuracy"] == knee.values["accuracy"]
+    assert Path("shipped/model.tflite").read_bytes() == knee.path.read_bytes()
+    trials, front = run.trials(), run.front()
+    (beaten, *_) = [number for number in trials.index[trials["state"] == "complete"] if number not in front.index]
+    # as within a bound on what is no objective
+    run.export(replace(knee, trial=int(beaten)), "beaten")
+    kept = run.path / "trials" / f"{beaten:05d}" / "model.tflite"
+    assert Path("beaten/model.tflite").read_bytes() == kept.read_bytes() != knee.path.read_bytes()
 
 
 def test_a_changed_space_is_refused_on_going_on_with_the_difference() -> None:
@@ -146,14 +166,15 @@ def test_all_arguments_reach_the_experiment() -> None:
 
 PROGRAM = """
 import sys
+from paretune.experiments.exports import exporting
 from paretune.experiments.face import compressing
 from tests.experiments import fake_cli
-from tests.experiments.test_compress import KerasLike, SPACE, X, Y
+from tests.experiments.test_compress import KerasLike, QUICK, SPACE, X, Y
 compressing.build_keras_evaluator = fake_cli.build
 import paretune
 print("the program runs", flush=True)
 try:
-    run = paretune.compress(KerasLike(), (X, Y), space=SPACE, budget=BUDGET, tracking=False)
+    run = paretune.compress(KerasLike(), (X, Y), space=SPACE, budget=BUDGET, **QUICK)
 except KeyboardInterrupt:
     run = paretune.open_run("net")
     print("interrupted with", len(run.trials()), "trials", flush=True)

@@ -129,6 +129,20 @@ def test_without_loading_anything_a_change_of_a_named_file_shows(experiment: Exp
     assert len(seen) == 7
 
 
+def test_a_change_of_a_module_that_the_program_could_import_shows(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.syspath_prepend(elsewhere)
+    (elsewhere / "nets_of_mine.py").write_text("def build(): return 1\n")
+    named = replace(experiment, model="nets_of_mine:build")
+    before = digest_without_loading(named, {})
+    assert digest_without_loading(named, {}) == before
+    (elsewhere / "nets_of_mine.py").write_text("def build(): return 2\n")
+    assert digest_without_loading(named, {}) != before
+
+
 def test_what_does_not_change_numbers_does_not_show(experiment: Experiment) -> None:
     other = replace(experiment, workers=3, trial_minutes=1.0, tracking=None, sampler="random")
     assert digest_without_loading(other, {}) == digest_without_loading(experiment, {})
