@@ -1,11 +1,12 @@
 """What each knob does on its own: the demo's ResNet-8 under one decision for every layer, option by option.
 
 Run ``python benchmarks/knobs.py``; a layer that does not support an option stays as it was. Accuracy is the file's on
-the test split, retrained as ``digits.yaml`` says where the knob needs it; latency is the ratio to the float32 file,
-measured in turn with it.
+the test split, retrained as ``digits.yaml`` says where the knob needs it; latency is the ratio to the float32 file.
+Every file is timed in turn with that one (a search times one file for each set of number formats).
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,8 @@ from cases import CASES
 from figures import Row, machine_report, table
 
 from paretune.experiments.workers.pool import WorkerPool
+from paretune.objectives.measure.latency import measure_latency
+from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Measurement
@@ -37,7 +40,7 @@ _TOGETHER = (
 
 
 def main() -> None:
-    """Measure every option, and print a line for each as it comes."""
+    """Measure every option, and print the table; a line for each option goes to stderr as it comes."""
     parser = argparse.ArgumentParser(description="What each knob does on its own.")
     parser.add_argument("--case", default="resnet8-demo", choices=sorted(CASES))
     parser.add_argument("--threads", type=int, default=1, help="threads of training and inference")
@@ -51,7 +54,7 @@ def main() -> None:
             description = pool.describe()
             baseline = pool.baseline()
             rows = [("option", "size", "smaller", "raw", "accuracy", "latency", "layers")]
-            rows.append(_row(pool, description, "none", baseline, baseline, ""))
+            rows.append(_row(pool, settings, description, "untouched", baseline, baseline, ""))
             for name, wanted in _options():
                 policy = Policy(tuple((spec.name, _supported(spec, wanted)) for spec in description.layers))
                 candidate = Candidate(
@@ -61,8 +64,8 @@ def main() -> None:
                 )
                 measured = pool.submit(candidate, Rung.FULL, Limit()).result()
                 touched = sum(not decided.is_untouched for decided in policy.values())
-                rows.append(_row(pool, description, name, measured, baseline, f"{touched}/{len(policy)}"))
-                print(" ".join(rows[-1]), flush=True)
+                rows.append(_row(pool, settings, description, name, measured, baseline, f"{touched}/{len(policy)}"))
+                print("  ".join(rows[-1]), file=sys.stderr, flush=True)
     print(table(rows))
 
 
@@ -88,6 +91,7 @@ def _supported(spec: LayerSpec, wanted: LayerPolicy) -> LayerPolicy:
 
 def _row(
     pool: WorkerPool,
+    settings: EvaluatorSettings,
     description: ModelDescription,
     name: str,
     measured: Measurement,
@@ -96,15 +100,16 @@ def _row(
 ) -> Row:
     values = measured.values
     metric = next(iter(description.objectives))
-    on_test = pool.remeasure(measured.artifacts["model.tflite"], Split.TEST)[metric]
-    latency = "1.00" if measured is baseline else f"{values['latency_ratio']:.2f}"
+    file = measured.artifacts["model.tflite"]
+    on_test = pool.remeasure(file, Split.TEST)[metric]
+    latency = measure_latency(file, baseline.artifacts["model.tflite"], threads=settings.threads)
     return (
         name,
         f"{values['size_bytes'] / 1000:.1f} kB",
         f"{baseline.values['size_bytes'] / values['size_bytes']:.1f}x",
         f"{values['raw_bytes'] / 1000:.1f} kB",
         f"{on_test:.4f}",
-        f"{latency}x",
+        f"{latency.ratio:.2f}x",
         touched,
     )
 

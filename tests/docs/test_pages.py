@@ -42,7 +42,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_says_what_it_is(page: Path) -> None:
     for block in blocks_of(page):
-        assert block.language in ("python", "yaml", "console"), str(block)
+        assert block.language in ("python", "yaml", "console", "json", "text"), str(block)
 
 
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
