@@ -32,6 +32,7 @@ def test_no_public_name_hides_a_package() -> None:
         assert room not in paretune.__all__
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_the_signatures(tmp_path: object) -> None:
     program = (
         "import paretune\n"
