@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rich.console import Console
+
 from paretune.experiments.config.experiment import Experiment
 from paretune.experiments.explaining.noise import Neighbour, neighbours_of, no_interval_because
 from paretune.experiments.exports.profile_keeping import kept_profile
@@ -57,6 +59,7 @@ def run_session(
     trust_model: bool = False,
     command: Sequence[str] = (),
     build: EvaluatorFactory = build_keras_evaluator,
+    console: Console | None = None,
 ) -> SessionEnd:
     """Run or resume a search until its budget is spent, or Ctrl-C or SIGTERM stops it.
 
@@ -66,6 +69,7 @@ def run_session(
         trust_model: Whether code inside the model file may run.
         command: The command line, for the record.
         build: Builds the evaluator in each worker.
+        console: Where progress goes; stderr by default.
 
     Raises:
         KeyboardInterrupt: If it was stopped before the search began, or could not stop in good time.
@@ -77,13 +81,13 @@ def run_session(
             outcome = SearchOutcome(reason="this search had finished before; nothing was left to do")
             return _end(finished, outcome, tracker=None, is_new=False)
     with stop_signals() as wish:
-        preparing = SearchProgress(experiment.budget, _NO_FRONT)
+        preparing = SearchProgress(experiment.budget, _NO_FRONT, console=console)
         with prepare_run(experiment, folder, trust_model=trust_model, say=preparing.say, build=build) as prepared:
             tags = {"command": shlex.join(command), "budget": budget_text(experiment.budget)}
             tracker = Tracker(folder.path, tags) if experiment.tracking is not None else None
             ending = Ending.FAILED
             try:
-                outcome = _search(prepared, wish)
+                outcome = _search(prepared, wish, console)
                 ending = Ending.INTERRUPTED if outcome.interrupted else Ending.FINISHED
             except KeyboardInterrupt:
                 ending = Ending.INTERRUPTED
@@ -119,7 +123,7 @@ def _end(run: Run, outcome: SearchOutcome, *, tracker: Tracker | None, is_new: b
 _NO_FRONT = Front(objectives=(), baseline=None, points=())
 
 
-def _search(prepared: PreparedRun, wish: StopWish) -> SearchOutcome:
-    progress = SearchProgress(prepared.run.experiment.budget, prepared.run.front())
+def _search(prepared: PreparedRun, wish: StopWish, console: Console | None) -> SearchOutcome:
+    progress = SearchProgress(prepared.run.experiment.budget, prepared.run.front(), console=console)
     with progress, wish.deferred():
         return search_run(prepared, notify=progress.hear, stop_requested=lambda: bool(wish), say=progress.say)

@@ -39,7 +39,8 @@ class StopWish:
             yield
         finally:
             self._is_deferred = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            if self._asked.is_set():
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
     def take(self, _number: int, _frame: FrameType | None) -> None:
         """Handle a signal.
@@ -57,8 +58,14 @@ class StopWish:
 
 @contextmanager
 def stop_signals() -> Iterator[StopWish]:
-    """Treat SIGTERM like Ctrl-C, and both as a :class:`StopWish`, until the end of the block."""
+    """Treat SIGTERM like Ctrl-C, and both as a :class:`StopWish`, until the end of the block.
+
+    Only the main thread may handle signals; in any other there is nothing that could be wished.
+    """
     wish = StopWish()
+    if threading.current_thread() is not threading.main_thread():
+        yield wish
+        return
     before = {number: signal.signal(number, wish.take) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     try:
         yield wish

@@ -97,3 +97,16 @@ def test_an_explanation_that_is_known_is_light(format_: str, tmp_path: Path, mon
     with open_run(make_run(tmp_path, trials=3)) as run:
         explain_trial(run, trial_named(run, "knee"), build=build_stored)
     assert not loaded_by(command("explain", "fake", "--format", format_), tmp_path) & HEAVY
+
+
+def test_the_face_is_light_until_it_is_called(tmp_path: Path) -> None:
+    assert not loaded_by("import paretune; paretune.compress, paretune.open_run", tmp_path) & HEAVY
+
+
+def test_reading_a_run_from_python_is_light(tmp_path: Path) -> None:
+    make_run(tmp_path, trials=4)
+    statement = (
+        "import paretune; run = paretune.open_run('fake'); run.front(max_drop=0.9); run.trials(); run.pick(); "
+        "repr(run); run._repr_html_()"
+    )
+    assert not loaded_by(statement, tmp_path) & HEAVY

@@ -222,7 +222,7 @@ def read_experiment(path: Path) -> Experiment:
         ConfigurationError: Names every problem (at most five) with its line.
     """
     document = read_yaml(path)
-    experiment = _experiment(document)
+    experiment = build_experiment(document)
     problems = Problems(document)
     for key in ("model", "data"):
         reference = str(getattr(experiment, key))
@@ -240,7 +240,7 @@ def parse_experiment(text: str, path: Path) -> Experiment:
     Raises:
         ConfigurationError: See :func:`read_experiment`.
     """
-    return _experiment(parse_yaml(text, path))
+    return build_experiment(parse_yaml(text, path))
 
 
 def with_overrides(
@@ -273,7 +273,12 @@ def with_overrides(
     )
 
 
-def _experiment(document: YamlDocument) -> Experiment:
+def build_experiment(document: YamlDocument) -> Experiment:
+    """Read an experiment from a document that is parsed already.
+
+    Raises:
+        ConfigurationError: Names every problem (at most five) with where the document says it is.
+    """
     # pydantic costs a tenth of a second, which `paretune --help` does not need to spend
     from pydantic import ValidationError
 

@@ -51,7 +51,7 @@ class Exported:
 
 def export_pick(
     run: Run,
-    which: str,
+    which: str | Trial,
     to: Path,
     *,
     trust_model: bool = False,
@@ -62,7 +62,7 @@ def export_pick(
 
     Args:
         run: Whose front.
-        which: See :func:`paretune.search.front.pick`.
+        which: See :func:`paretune.search.front.pick`; or a complete trial of the run, on its front or not.
         to: Folder to write.
         trust_model: Whether code inside the model file may run.
         say: Hears what is going on.
@@ -74,7 +74,7 @@ def export_pick(
         ExportMismatch: If the file does not measure as it did.
     """
     trials = run.trials()
-    trial = pick(run.front(trials), which)
+    trial = which if isinstance(which, Trial) else pick(run.front(trials), which)
     named = f" ({which})" if which in PICKS else ""
     say(f"measuring trial {trial.number} again, on validation and test")
     with _shipping(run, trials, trust_model=trust_model, build=build) as ship:

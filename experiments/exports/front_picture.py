@@ -3,26 +3,38 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paretune.experiments.files import write_atomically
 from paretune.search.front import Front, values_of
 from paretune.spaces.trial import Trial
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 def front_picture(front: Front, metric: str) -> bytes:
-    """Return a PNG of the front: deflated size (log scale) against the task's metric, coloured by latency.
-
-    The knee is a star, the baseline a square; points are labelled with their trial numbers. The line joins the points
-    that no smaller file beats; points off the line are on the front for another objective, such as latency.
-    """
+    """Return a PNG of the front, as :func:`draw_front` draws it."""
     # An Agg canvas of its own: pyplot would keep global state, and may look for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    draw_front(figure.add_subplot(), front, metric)
+    buffer = io.BytesIO()
+    canvas.print_png(buffer)
+    return buffer.getvalue()
+
+
+def draw_front(axes: "Axes", front: Front, metric: str) -> None:
+    """Draw deflated size (log scale) against the task's metric, coloured by latency.
+
+    The knee is a star, the baseline a square; points are labelled with their trial numbers. The line joins the points
+    that no smaller file beats; points off the line are on the front for another objective, such as latency.
+    """
+    from matplotlib.colors import Normalize
+
     others = [point.trial for point in front.points if not point.knee]
     knee = [point.trial for point in front.points if point.knee]
     baseline = [front.baseline] if front.baseline is not None and front.baseline.measurement is not None else []
@@ -38,7 +50,7 @@ def front_picture(front: Front, metric: str) -> bytes:
         points = axes.scatter(
             *_columns(trials, metric), c=[_latency(trial) for trial in trials], cmap="viridis", norm=colours, **style
         )
-    figure.colorbar(points, ax=axes, label="latency (x baseline)")
+    axes.figure.colorbar(points, ax=axes, label="latency (x baseline)")
     for trial in front.trials:
         at = (values_of(trial)["size_bytes"] / 1000, values_of(trial)[metric])
         axes.annotate(str(trial.number), at, textcoords="offset points", xytext=(4, 5), fontsize=7)
@@ -49,9 +61,6 @@ def front_picture(front: Front, metric: str) -> bytes:
     axes.set_ylabel(f"{metric} (validation)")
     axes.grid(visible=True, which="both", color="0.92")
     axes.legend(loc="best")
-    buffer = io.BytesIO()
-    canvas.print_png(buffer)
-    return buffer.getvalue()
 
 
 def save_picture(folder: Path, front: Front, metric: str) -> Path:

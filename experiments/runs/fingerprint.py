@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paretune.experiments.config.experiment import Experiment
-from paretune.spaces.errors import RunError
+from paretune.objectives.loading.functions import function_digest, is_function_reference
+from paretune.spaces.errors import ConfigurationError, RunError
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Constraint, Objective
@@ -74,7 +75,10 @@ def require_same(old: Mapping[str, str], new: Mapping[str, str], folder: Path) -
         return
     more = len(differences) - _MOST_DIFFERENCES_SHOWN
     shown = "; ".join(differences[:_MOST_DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-    raise RunError(f"{folder} was searched with something else: {shown}. Change it back, or use --out for a new run.")
+    raise RunError(
+        f"{folder} was searched with something else: {shown}. "
+        "Change it back, or use --out (`out` in Python) for a new run."
+    )
 
 
 def require_same_files(run: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
@@ -112,9 +116,13 @@ def digest_without_loading(experiment: Experiment, versions: Mapping[str, str]) 
 
 
 def _file_digest(reference: str, beside: Path) -> str:
-    """Return the digest of the file, folder or module beside the experiment that a reference names, or nothing."""
-    module, colon, _ = reference.partition(":")
-    path = beside / (Path(*module.split(".")).with_suffix(".py") if colon and module else reference)
+    """Return the digest of the file, folder or module that a reference names, or of nothing where there is none."""
+    if is_function_reference(reference):
+        try:
+            return function_digest(reference, beside)
+        except ConfigurationError:  # loading it tells what is wrong
+            return ""
+    path = beside / reference
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files if reference else []:

@@ -30,6 +30,7 @@ class RunFolder:
             report.html          all of it on one page, once `paretune report` has made it
             profile.png .json    what each decision costs alone, once that has been measured
             trials/00012/        model.tflite, weights.npz, policy.yaml, fidelity.json
+            given/               model, data and experiment file of `paretune.compress()`
             stages/              trained stages that later trials start from; may be deleted
             asked/               policies that `paretune front` has named and nobody has trained
             explained/           what `paretune explain` has measured, a file for each trial; may be deleted
@@ -111,7 +112,8 @@ class RunFolder:
                 holder = file.read(20).decode(errors="replace").strip()
                 process = f" (process {holder})" if holder.isdecimal() else ""
                 raise RunError(
-                    f"Another search is using {self.path}{process}. Wait for it, or give this one a folder with --out."
+                    f"Another search is using {self.path}{process}. "
+                    "Wait for it, or give this one a folder with --out (`out` in Python)."
                 ) from None
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())

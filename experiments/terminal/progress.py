@@ -1,4 +1,4 @@
-"""What a search shows on stderr while it runs: one live line on a terminal, a line per trial elsewhere."""
+"""What a search shows while it runs: a live line on a terminal or in a notebook, a line per trial elsewhere."""
 
 import sys
 import time
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from paretune.experiments.terminal.notebook_line import NotebookLine
 from paretune.experiments.terminal.wording import hyperparameters_text, seconds_text, values_text
 from paretune.search.events import Building, Profiling, SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.search.front import Front, values_of
@@ -31,7 +32,7 @@ class SearchProgress:
         self._budget = budget
         self._front = front
         self._console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
-        self._live: Live | None = None
+        self._live: Live | NotebookLine | None = None
         self._running: dict[int, float] = {}
         self._first_tick: Ticked | None = None
         self._last_tick: Ticked | None = None
@@ -44,6 +45,8 @@ class SearchProgress:
             # Live redirects stdout by default, where only results belong
             self._live = Live(self, console=self._console, refresh_per_second=1, transient=True, redirect_stdout=False)
             self._live.start()
+        elif self._console.is_jupyter and not self._console.quiet:
+            self._live = NotebookLine(self.live_line)
         return self
 
     def __exit__(
@@ -83,6 +86,8 @@ class SearchProgress:
             # On a terminal, what went well shows in the live line.
             if self._live is None or event.trial.state is not TrialState.COMPLETE:
                 self.say(self.trial_line(event.trial))
+        if isinstance(self._live, NotebookLine):
+            self._live.refresh()
 
     def _follow_profile(self, event: Profiling) -> None:
         """Show the profile in the live line, or say when it begins and ends."""

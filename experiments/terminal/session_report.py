@@ -15,20 +15,31 @@ _PATIENCE_WHEN_INTERRUPTED_SECONDS = 2.0
 def report_session(end: SessionEnd, folder: RunFolder, *, say: Callable[[str], None]) -> None:
     """Print the front on stdout, and everything else through ``say``."""
     print_front(end.front, end.metric, end.neighbours, reason=end.no_interval)
-    say(f"The search ended: {end.outcome.reason}. {_size_of_front(end)}")
+    settle_session(end, folder, say=say, legend=f"; * marks the knee, {end.metric} is validation/test")
+    if not end.outcome.interrupted:
+        say("Next:")
+        for line in next_commands(end, shlex.quote(str(folder))):
+            say(f"  {line}")
+
+
+def settle_session(end: SessionEnd, folder: RunFolder, *, say: Callable[[str], None], legend: str = "") -> None:
+    """Tell how a session ended; give MLflow's record a moment to catch up, and see that the front is drawn.
+
+    Args:
+        end: What it has come to.
+        folder: Of the run.
+        say: Hears each line.
+        legend: Said after the size of a front, where it has been printed.
+    """
+    say(f"The search ended: {end.outcome.reason}. {_size_of_front(end, legend)}")
     for line in funnel_lines(end):
         say(line)
     patience = _PATIENCE_WHEN_INTERRUPTED_SECONDS if end.outcome.interrupted else _PATIENCE_SECONDS
-    name = shlex.quote(str(folder))
     if end.tracker is not None:
         if not end.tracker.caught_up(patience_seconds=patience):
-            say(f"MLflow is behind; run `paretune sync {name}`.")
+            say(f"MLflow is behind; run `paretune sync {shlex.quote(str(folder))}`.")
     elif end.is_new and not end.outcome.interrupted:
         save_picture(folder.path, end.front, end.metric)  # with tracking, its process has drawn it
-    if not end.outcome.interrupted:
-        say("Next:")
-        for line in next_commands(end, name):
-            say(f"  {line}")
 
 
 def funnel_lines(end: SessionEnd) -> list[str]:
@@ -53,8 +64,8 @@ def next_commands(end: SessionEnd, name: str) -> list[str]:
     ]
 
 
-def _size_of_front(end: SessionEnd) -> str:
+def _size_of_front(end: SessionEnd, legend: str) -> str:
     count = len(end.front.points)
     if not count:
         return "The front is empty: no trial meets the constraints."
-    return f"{count} point{'s' if count > 1 else ''} on the front; * marks the knee, {end.metric} is validation/test."
+    return f"{count} point{'s' if count > 1 else ''} on the front{legend}."

@@ -37,6 +37,7 @@ class WorkerStart:
         threads = str(self.settings.threads)
         return os.environ | {
             "TF_USE_LEGACY_KERAS": "1",
+            "KERAS_BACKEND": "tensorflow",  # whatever a user's own program computes with
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "TF_ENABLE_ONEDNN_OPTS": "0",
             "TF_DETERMINISTIC_OPS": "1",

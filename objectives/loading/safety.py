@@ -29,7 +29,7 @@ _MAX_EXPANSION = 200
 _ALWAYS_FINE_BYTES = 64 * 2**20
 
 _ZIP_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
-_TRUST = "Pass --trust-model if you wrote this file."
+_TRUST = "Pass --trust-model (trust_model=True) if you wrote this file."
 _RUNS_CODE = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
 _CODE_KEYS = frozenset({"bytecode", "py_code", "function_type", "output_shape_type", "node_def"})
 _OPENS_FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization"})

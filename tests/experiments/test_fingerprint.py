@@ -94,7 +94,8 @@ def test_a_run_made_with_something_else_is_refused_in_one_line() -> None:
     with pytest.raises(RunError) as caught:
         require_same(fingerprint(), fingerprint(seed=1), Path("runs/digits"))
     assert str(caught.value) == (
-        "runs/digits was searched with something else: seed: 0 -> 1. Change it back, or use --out for a new run."
+        "runs/digits was searched with something else: seed: 0 -> 1. "
+        "Change it back, or use --out (`out` in Python) for a new run."
     )
 
 
@@ -126,6 +127,20 @@ def test_without_loading_anything_a_change_of_a_named_file_shows(experiment: Exp
     seen.add(digest_without_loading(replace(experiment, class_weights="balanced"), {}))
     seen.add(digest_without_loading(replace(experiment, class_weights={0: 1.0, 1: 5.0}), {}))
     assert len(seen) == 7
+
+
+def test_a_change_of_a_module_that_the_program_could_import_shows(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.syspath_prepend(elsewhere)
+    (elsewhere / "nets_of_mine.py").write_text("def build(): return 1\n")
+    named = replace(experiment, model="nets_of_mine:build")
+    before = digest_without_loading(named, {})
+    assert digest_without_loading(named, {}) == before
+    (elsewhere / "nets_of_mine.py").write_text("def build(): return 2\n")
+    assert digest_without_loading(named, {}) != before
 
 
 def test_what_does_not_change_numbers_does_not_show(experiment: Experiment) -> None:

@@ -250,8 +250,14 @@ def test_workers_are_started_with_what_tensorflow_reads_at_import(
     open_pool: Callable[..., WorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # as a user's own program may
     seen = evaluate(open_pool()).details["environment"]
-    wanted = {"TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    wanted = {
+        "KERAS_BACKEND": "tensorflow",
+        "TF_USE_LEGACY_KERAS": "1",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+    }
     assert {key: seen[key] for key in wanted} == wanted
     assert (seen["OMP_NUM_THREADS"], seen["TF_NUM_INTRAOP_THREADS"]) == ("2", "2")
     assert "TF_USE_LEGACY_KERAS" not in os.environ

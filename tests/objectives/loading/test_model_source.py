@@ -101,7 +101,10 @@ def test_code_in_a_lambda_does_not_run_unless_trusted(tmp_path: Path, name: str)
     writer.model().save(tmp_path / name)
     writer.marker.unlink()
     told = refused(name, tmp_path)
-    assert "Layer 'trap' runs code when the model is loaded. Pass --trust-model if you wrote this file." in told
+    assert (
+        "Layer 'trap' runs code when the model is loaded. Pass --trust-model (trust_model=True) if you wrote this file."
+        in told
+    )
     assert not writer.marker.exists()
     assert load_model(name, beside=tmp_path, trust=True).get_layer("trap") is not None
     assert writer.marker.exists()

@@ -88,7 +88,8 @@ def test_what_the_model_was_compiled_with_does_not_matter() -> None:
     [
         (
             {"class_name": "Lambda", "config": {"name": "lambda_3", "function": ["4wEA", None, None]}},
-            "Layer 'lambda_3' runs code when the model is loaded. Pass --trust-model if you wrote this file.",
+            "Layer 'lambda_3' runs code when the model is loaded. "
+            "Pass --trust-model (trust_model=True) if you wrote this file.",
         ),
         ({"class_name": "TFSMLayer", "config": {"name": "t", "filepath": "/x"}}, "Layer 't' runs code"),
         (dense(activation={"class_name": "__lambda__", "config": {"value": "4wEA"}}), "Layer 'd' runs code"),
@@ -128,7 +129,7 @@ def test_what_the_model_was_compiled_with_does_not_matter() -> None:
 def test_anything_else_is_refused_naming_the_layer(layer: dict[str, Any], told: str) -> None:
     message = refused(lambda: check_config(sequential(layer)))
     assert told in message
-    assert message.endswith("Pass --trust-model if you wrote this file.")
+    assert message.endswith("Pass --trust-model (trust_model=True) if you wrote this file.")
 
 
 @pytest.mark.parametrize("config", [[], {"class_name": "Sequential"}, {"class_name": "Sequential", "config": "x"}])
