@@ -22,8 +22,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from paretune.objectives.keras_door import keras, limit_threads, tf, tfmot
 from paretune.objectives.loading.dataset import load_dataset
-from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.working_copy.prepared import prepare_model
 from paretune.spaces.policy import Policy, Quantization
 from paretune.spaces.recipe import Candidate, PruneRecipe, StageRecipe
 

@@ -9,11 +9,11 @@ import numpy as np
 from paretune.experiments.prediction import RunPredictor
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile, profile_of, trials_of_main_variant
-from paretune.search.additive import solve
-from paretune.search.encoding import IntArray
 from paretune.search.feasibility import bound_of, objectives_by_name
 from paretune.search.front import BoolArray, values_of
-from paretune.search.prediction import Prediction
+from paretune.search.funnel.additive import solve
+from paretune.search.funnel.encoding import IntArray
+from paretune.search.funnel.prediction import Prediction
 from paretune.spaces.objective import Constraint, Direction, Objective
 from paretune.spaces.policy import Policy
 from paretune.spaces.trial import Trial

@@ -8,10 +8,10 @@ import numpy as np
 
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile
-from paretune.search.encoding import IntArray
 from paretune.search.front import FloatArray, values_of, volume_row
-from paretune.search.prediction import Prediction
-from paretune.search.predictor import Predictor
+from paretune.search.funnel.encoding import IntArray
+from paretune.search.funnel.prediction import Prediction
+from paretune.search.funnel.predictor import Predictor
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Objective
 from paretune.spaces.recipe import Rung
@@ -54,7 +54,7 @@ class RunPredictor:
         self._told = [(trial, row) for trial, row in rows if row is not None]
 
     def predict(self, rows: IntArray) -> Prediction:
-        """Return mean and widened deviation of each row, as :meth:`paretune.search.predictor.Predictor.predict`."""
+        """Return mean and widened deviation of each row, as the predictor of the search would give them."""
         guess = self._predictor(without=()).predict(rows)
         return Prediction(guess.mean, guess.deviation * self.widening)
 

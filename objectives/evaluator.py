@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from paretune.objectives.architectures import ArchitectureEvaluator
+from paretune.objectives.architectures.evaluator import ArchitectureEvaluator
 from paretune.objectives.keras_evaluator import KerasEvaluator
 from paretune.objectives.loading.dataset import load_dataset
 from paretune.objectives.loading.hypermodel import find_hypermodel
-from paretune.objectives.prepared import prepare_model
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.working_copy.prepared import prepare_model
 
 __all__ = ["ArchitectureEvaluator", "KerasEvaluator", "build_evaluator"]
 

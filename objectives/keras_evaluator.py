@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from paretune.objectives.doctor import examine, examine_others
-from paretune.objectives.fixed_shapes import with_fixed_shapes
 from paretune.objectives.flatbuffer.formats import quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
@@ -18,7 +17,6 @@ from paretune.objectives.flatbuffer.template import build_template
 from paretune.objectives.keras_door import tf
 from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
-from paretune.objectives.loss_weights import loss_weights
 from paretune.objectives.macs import count_parameters, model_macs
 from paretune.objectives.measure.example import record_example
 from paretune.objectives.measure.interpreter import TfliteRunner
@@ -32,12 +30,14 @@ from paretune.objectives.pipeline.recalibration import Recalibration
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
-from paretune.objectives.prepared import PreparedModel
 from paretune.objectives.rows import Rows
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.stage_running import EngineOrReference
-from paretune.objectives.task import build_task
+from paretune.objectives.tasks.loss_weights import loss_weights
+from paretune.objectives.tasks.task import build_task
 from paretune.objectives.weights import LayerWeights, pack_weights, read_weights, write_weights
+from paretune.objectives.working_copy.fixed_shapes import with_fixed_shapes
+from paretune.objectives.working_copy.prepared import PreparedModel
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.layers import untouched_policy

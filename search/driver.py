@@ -16,16 +16,16 @@ from paretune.search.events import (
     TrialRefused,
     TrialStarted,
 )
-from paretune.search.families import LEAF
 from paretune.search.flights import Flights
 from paretune.search.front import find_front, hypervolume, hypervolume_history, reference_point, values_of
-from paretune.search.lanes import BASE, Lane, Lanes
+from paretune.search.proposals.families import LEAF
+from paretune.search.proposals.references import Proposal
 from paretune.search.proxies import HANDFUL, SECONDS_BETWEEN_LOOKS
-from paretune.search.references import Proposal
 from paretune.search.refusal import SizeGate, size_bounds
 from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
 from paretune.search.spending import SECONDS_BETWEEN_WRITES, Account
+from paretune.search.variants.lanes import BASE, Lane, Lanes
 from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import EvaluationService
 from paretune.spaces.ledger import Ledger

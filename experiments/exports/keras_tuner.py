@@ -4,7 +4,7 @@ from typing import Any
 
 from paretune.experiments.runs.run import Run
 from paretune.search.front import Front
-from paretune.search.hyperparameters import hyperparameters_of
+from paretune.search.variants.hyperparameters import hyperparameters_of
 from paretune.spaces.variant import space_of
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from paretune.experiments.runs.run_profile import RunProfile
-from paretune.search.encoding import Option, Unit
+from paretune.search.funnel.encoding import Option, Unit
 from paretune.spaces.policy import KNOBS, LayerPolicy
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.experiments.runs.run import Run
-from paretune.search.encoding import Encoding
-from paretune.search.profile import Profile, ProfilePlan, read_profile
+from paretune.search.funnel.encoding import Encoding
+from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
 from paretune.spaces.objective import Direction
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.space import build_space

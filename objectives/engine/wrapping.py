@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from paretune.objectives.keras_door import tf
-from paretune.objectives.replay import replay_model
+from paretune.objectives.working_copy.replay import replay_model
 
 
 def _unchanged(name: str, tensor: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from paretune.search.proposer import Proposer
-from paretune.search.references import Proposal
-from paretune.search.sampler import PolicySampler
+from paretune.search.advisers.sampler import PolicySampler
+from paretune.search.proposals.proposer import Proposer
+from paretune.search.proposals.references import Proposal
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import MemoryLedger
 from paretune.spaces.measurement import Measurement
@@ -40,7 +40,7 @@ TINY: Mapping[str, tuple[Any, ...]] = {
 
 
 class SamplerContract:
-    """The promises of :class:`paretune.search.sampler.PolicySampler`, whichever sampler is behind it."""
+    """The promises of :class:`paretune.search.advisers.sampler.PolicySampler`, whichever sampler is behind it."""
 
     #: Choices of the space it is tried on, and whether its proposals follow from the seed.
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}

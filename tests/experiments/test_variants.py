@@ -19,7 +19,7 @@ from paretune.experiments.runs.searching import prepare_run, search_run
 from paretune.experiments.terminal.front_document import front_document
 from paretune.experiments.terminal.tables import front_table
 from paretune.experiments.tracking.content import trial_content
-from paretune.search.lanes import BASE
+from paretune.search.variants.lanes import BASE
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.trial import Trial, count_trained
 from tests.experiments.evaluators import build_varied

@@ -3,7 +3,7 @@ import pytest
 
 from paretune.objectives.doctor import examine, examine_others
 from paretune.objectives.keras_door import keras
-from paretune.objectives.rewrites import prepare_working_copy
+from paretune.objectives.working_copy.rewrites import prepare_working_copy
 from paretune.spaces.policy import Quantization
 
 pytestmark = pytest.mark.tensorflow

@@ -11,8 +11,8 @@ from paretune.objectives.loading.dataset import assemble, dataset_digest
 from paretune.objectives.loading.fit_arrays import fit_inputs, fit_targets
 from paretune.objectives.loading.raw_data import RawData, raw_from_arrays, raw_from_npz
 from paretune.objectives.loading.signature import Port, Signature
-from paretune.objectives.output_kinds import OutputTask
 from paretune.objectives.rows import MappedRows, blocks
+from paretune.objectives.tasks.output_kinds import OutputTask
 from paretune.spaces.errors import DataError
 
 TWO_INPUTS = Signature(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paretune.search.driver import run_search
 from paretune.search.events import SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.search.front import find_front, hypervolume_history, values_of
-from paretune.search.references import reference_policies
+from paretune.search.proposals.references import reference_policies
 from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.errors import RunError
 from paretune.spaces.objective import Bound, Constraint
@@ -163,7 +163,7 @@ def test_trials_without_what_they_asked_for_are_complete_but_steered_away_from()
 
 def test_only_finite_values_reach_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Mapping[str, Any]] = []
-    from paretune.search import optuna_trials
+    from paretune.search.advisers import optuna_trials
 
     original = optuna_trials.create_trial
     monkeypatch.setattr(optuna_trials, "create_trial", lambda **trial: (told.append(trial), original(**trial))[1])

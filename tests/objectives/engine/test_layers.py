@@ -11,9 +11,9 @@ from paretune.objectives.engine.numerics import FAST
 from paretune.objectives.engine.prune_graph import PruneGraph
 from paretune.objectives.engine.quantize_graph import QuantizeGraph
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.rewrites import prepare_working_copy
 from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.weights import compressed_variables, read_weights
+from paretune.objectives.working_copy.rewrites import prepare_working_copy
 from paretune.spaces.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, noise_for, policy, run_all
 

@@ -1,0 +1,1 @@
+"""Paretune's own sampler: profile, solve, learn, and try on the cheapest rung first."""

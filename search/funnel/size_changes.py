@@ -1,0 +1,46 @@
+"""By how much training changes the size of a file, learnt from the trials."""
+
+import numpy as np
+
+from paretune.search.front import FloatArray
+from paretune.search.funnel.encoding import IntArray
+
+#: By how many halvings a size may change in training, before the trials tell; and what stays unexplained then.
+SIZE_DEVIATION, _SIZE_NOISE = 0.08, 0.01
+
+
+class SizeChanges:
+    """By how many halvings training changes a size: a constant, and something for each option that is taken.
+
+    Bayesian linear regression in its dual form, in which every option is expected to matter by about as much: the inner
+    product of two policies is the number of options that they share, and one.
+
+    Args:
+        rows: Shape (trials, units).
+        changes: Shape (trials,), in halvings.
+
+    References:
+        Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.12.
+    """
+
+    def __init__(self, rows: IntArray, changes: FloatArray) -> None:
+        self._rows = rows
+        self._prior = SIZE_DEVIATION**2 / (1 + rows.shape[1])
+        self._inverse = np.linalg.inv(self._prior * _shared(rows, rows) + _SIZE_NOISE**2 * np.eye(len(rows)))
+        self._weights = self._inverse @ changes
+
+    def predict(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return mean and standard deviation of the changes of other policies."""
+        across = self._prior * _shared(rows, self._rows)
+        variance = self._prior * (1 + rows.shape[1]) + _SIZE_NOISE**2 - ((across @ self._inverse) * across).sum(axis=1)
+        return across @ self._weights, np.sqrt(np.maximum(variance, 0.0))
+
+
+def _shared(rows: IntArray, others: IntArray) -> FloatArray:
+    """Return how many options each two policies share, and one; shape (rows, others)."""
+    # options fit into 16 bits; whole columns at a time, several times as fast as comparing 64 bits across rows
+    columns, other_columns = (np.ascontiguousarray(each.T, dtype=np.uint16) for each in (rows, others))
+    shared = np.ones((len(rows), len(others)), dtype=np.uint16)
+    for column, other in zip(columns, other_columns, strict=True):
+        shared += column[:, None] == other[None, :]
+    return shared.astype(np.float64)

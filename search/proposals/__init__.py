@@ -1,0 +1,1 @@
+"""Who proposes policies, and which ones stand by themselves: references, leaves, what is untried."""

@@ -1,0 +1,1 @@
+"""Searching the model, or the recipe, together with policies."""
