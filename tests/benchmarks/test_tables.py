@@ -23,6 +23,9 @@ TABLES = ("cnn", "dscnn")
 
 
 class TestTabularEvaluator(EvaluatorContract):
+    #: The tables' policies are all of integers: the bytes of single layers in float32 were not recorded.
+    test_the_layers_of_the_baseline_are_told_as_untouched = None  # type: ignore[assignment]
+
     @pytest.fixture
     def evaluator(self) -> Evaluator:
         evaluator: Evaluator = TabularEvaluator(read_table("cnn"), shares_stages=False)

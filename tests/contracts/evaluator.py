@@ -69,12 +69,15 @@ class EvaluatorContract:
         assert set(evaluator.describe().objectives) <= set(baseline.values)
         assert baseline.training_steps == 0
         assert baseline.values["latency_ratio"] == pytest.approx(1.0)
+        assert baseline.artifacts["model.tflite"]
+
+    def test_the_layers_of_the_baseline_are_told_as_untouched(self, evaluator: Evaluator) -> None:
+        baseline = evaluator.baseline()
         assert [layer.layer for layer in baseline.fidelity.layers] == [
             spec.name for spec in evaluator.describe().layers
         ]
         assert all(layer.requested.is_untouched and layer.deflated_bytes for layer in baseline.fidelity.layers)
         assert baseline.fidelity.is_clean, baseline.fidelity.faults
-        assert baseline.artifacts["model.tflite"]
 
     def test_a_trial_measures_every_objective_and_reads_every_layer_back(self, evaluator: Evaluator) -> None:
         candidate = self.candidate(evaluator, PRUNED)

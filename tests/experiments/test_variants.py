@@ -107,7 +107,10 @@ def test_an_export_and_its_policy_file_name_the_model(run: Run, experiment: Expe
     exported = apply_policy(tmp_path / "out" / "policy.yaml", experiment, tmp_path / "again", build=build_varied)
     assert "smaller than the baseline" in exported.summary
     documents = [json.loads((tmp_path / name / "measurement.json").read_text()) for name in ("out", "again")]
-    assert documents[0]["values"] == documents[1]["values"]
+    intervals = {"accuracy_low", "accuracy_high"}  # of the test split, which a search measures more closely
+    assert documents[0]["values"]["validation"] == documents[1]["values"]["validation"]
+    tested = [document["values"]["test"] for document in documents]
+    assert {name: value for name, value in tested[0].items() if name not in intervals} == tested[1]
     assert documents[0]["candidate_digest"] == documents[1]["candidate_digest"]
 
 

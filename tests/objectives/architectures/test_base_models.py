@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paretune.objectives.architectures import base_models
 from paretune.objectives.architectures.base_models import BaseModels
-from paretune.objectives.architectures.evaluator import base_models
 from paretune.objectives.keras_door import keras
 from paretune.objectives.loading.hypermodel import find_hypermodel
 from paretune.objectives.measure.turnstile import Turnstile

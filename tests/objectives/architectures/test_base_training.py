@@ -86,7 +86,7 @@ for kind in sys.argv[1:]:
 def digests_of(*kinds):
     """Train one model after the other in a process of its own, as a worker does."""
     done = subprocess.run(
-        [sys.executable, "-c", REPEATED, *kinds], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", REPEATED, *kinds], capture_output=True, text=True, cwd=Path(__file__).parents[3]
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return [line.split() for line in done.stdout.splitlines()]

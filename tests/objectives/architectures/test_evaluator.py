@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paretune.objectives import keras_evaluator
-from paretune.objectives.architectures.evaluator import evaluator as architectures_module
+from paretune.objectives.architectures import evaluator as architectures_module
 from paretune.objectives.evaluator import ArchitectureEvaluator, build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, ModelRefused
