@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.search.front import FloatArray, values_of, volume_row
+from paretune.search.funnel.changes import LATENCY_SPREAD, SIZE_SPREAD, Changes, Spread
 from paretune.search.funnel.encoding import Encoding, IntArray
 from paretune.search.funnel.experience import Experience, farthest_recovery, process_of_all
 from paretune.search.funnel.prediction import Bend, Prediction
 from paretune.search.funnel.profile import Profile
 from paretune.search.funnel.residual import MOST_POINTS, GaussianProcess, Kernel, likeliest_kernel, points_of_choice
-from paretune.search.funnel.size_changes import SIZE_DEVIATION, SizeChanges
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Direction, Objective
 from paretune.spaces.proxy import Proxy
@@ -38,8 +38,8 @@ class Predictor:
     """Predicts the objectives of policies from their proxies, or from the profile where they have none.
 
     The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
-    teach. A size is that of the untrained file, changed as training changed others. Latency depends on the number
-    formats alone: what the profile adds up.
+    teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile adds
+    up, which depends on the number formats alone, corrected as the trials' were.
 
     Args:
         problem: The objectives.
@@ -67,7 +67,7 @@ class Predictor:
         self._trained: dict[int, tuple[tuple[int, ...], Mapping[str, float]]] = {}
         self._learnt: dict[str, GaussianProcess] = {}
         self._kernels: dict[tuple[str, int], Kernel] = {}
-        self._changes: dict[str, SizeChanges] = {}
+        self._changes: dict[str, Changes] = {}
         self._of_others: Callable[[], Sequence[Experience]] = lambda: ()
 
     def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
@@ -166,7 +166,7 @@ class Predictor:
             return self._predict_size(objective, rows)
         base = self._base_values.get(objective.name, self._baseline[objective.name])
         if objective.name == "latency_ratio" and self._profile is not None:
-            return base + self._sum_of(self._profile, rows, "latency"), np.full(len(rows), objective.tolerance)
+            return self._predict_latency(objective, base, self._profile, rows)
         proxies = [self._proxies.get(row) for row in map(tuple, rows.tolist())]
         values = [base if proxy is None else proxy.values.get(objective.name, base) for proxy in proxies]
         is_known = [proxy is not None and objective.name in proxy.values for proxy in proxies]
@@ -262,14 +262,31 @@ class Predictor:
     def _predict_size(self, objective: Objective, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         untrained = np.log2(self._untrained_size(objective, rows))
         if not self._told:
-            return untrained, np.full(len(rows), SIZE_DEVIATION)
-        if objective.name not in self._changes:
-            told = self._told[-MOST_POINTS:]
-            known = self._rows([row for row, _ in told])
-            after = np.log2([values[objective.name] for _, values in told])
-            self._changes[objective.name] = SizeChanges(known, after - np.log2(self._untrained_size(objective, known)))
-        mean, deviation = self._changes[objective.name].predict(rows)
+            return untrained, np.full(len(rows), SIZE_SPREAD.deviation)
+        told = self._told[-MOST_POINTS:]
+        known = self._rows([row for row, _ in told])
+        after = np.log2([values[objective.name] for _, values in told])
+        changes = after - np.log2(self._untrained_size(objective, known))
+        mean, deviation = self._changes_of(objective, known, changes, SIZE_SPREAD).predict(rows)
         return untrained + mean, deviation
+
+    def _predict_latency(
+        self, objective: Objective, base: float, profile: Profile, rows: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        summed = base + self._sum_of(profile, rows, "latency")
+        told = [(row, values) for row, values in self._told[-MOST_POINTS:] if objective.name in values]
+        if not told:
+            return summed, np.full(len(rows), objective.tolerance)
+        known = self._rows([row for row, _ in told])
+        measured = np.array([values[objective.name] for _, values in told])
+        changes = measured - base - self._sum_of(profile, known, "latency")
+        mean, deviation = self._changes_of(objective, known, changes, LATENCY_SPREAD).predict(rows)
+        return summed + mean, np.maximum(deviation, objective.tolerance)
+
+    def _changes_of(self, objective: Objective, rows: IntArray, changes: FloatArray, spread: Spread) -> Changes:
+        if objective.name not in self._changes:
+            self._changes[objective.name] = Changes(rows, changes, spread)
+        return self._changes[objective.name]
 
     def _untrained_size(self, objective: Objective, rows: IntArray) -> FloatArray:
         sizes = np.full(len(rows), self._baseline[objective.name])

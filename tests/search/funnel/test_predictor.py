@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -216,6 +217,26 @@ def test_latency_is_told_from_the_number_formats() -> None:
     exact = np.array([lab.measure(row, Rung.FULL).values["latency_ratio"] for row in asked.tolist()])
     assert guess.mean[:, 2] == pytest.approx(exact)
     assert (guess.deviation[:, 2] == LATENCY.tolerance).all()
+
+
+def test_where_latencies_do_not_add_up_the_trials_correct_them() -> None:
+    class Converting(GradualEvaluator):
+        """Charges for every single format that differs from its neighbour's, as single decisions all do."""
+
+        def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
+            values = super()._values(policy, rung)
+            formats = [decided.quantization for decided in policy.values()]
+            borders = sum(one is not other for one, other in itertools.pairwise(formats))
+            return {**values, "latency_ratio": values["latency_ratio"] + 0.2 * borders}
+
+    lab = profiled(Converting())
+    asked = lab.rows(OTHERS)
+    exact = np.array([lab.measure(row, Rung.FULL).values["latency_ratio"] for row in asked.tolist()])
+    before = np.abs(lab.predictor.predict(asked).mean[:, 2] - exact)
+    lab.train(lab.rows(40, seed=1))
+    guess = lab.predictor.predict(asked)
+    assert np.abs(guess.mean[:, 2] - exact).mean() < 0.5 * before.mean()
+    assert (guess.deviation[:, 2] >= LATENCY.tolerance).all()
 
 
 # What it learns from
