@@ -273,11 +273,13 @@ def test_mlflow_serves_it(run: Run, store_of_the_user: str, tmp_path: Path, inpu
         port = probe.getsockname()[1]
     given = {name: array.tolist() for name, array in file.example.inputs.items()}
     body = json.dumps({"inputs": given if inputs == "two" else next(iter(given.values()))}).encode()
+    # MLflow looks for its server there, as in an environment that is activated
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["-m", "mlflow", "models", "serve", "-m", done.uri, "--env-manager", "local", "--port", str(port)]
     with (tmp_path / "server.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, *command],
-            env={**os.environ, **MLFLOW_ENVIRONMENT, "MLFLOW_TRACKING_URI": store_of_the_user},
+            env={**os.environ, **MLFLOW_ENVIRONMENT, "MLFLOW_TRACKING_URI": store_of_the_user, "PATH": search_path},
             start_new_session=True,
             stdout=log,
             stderr=log,
