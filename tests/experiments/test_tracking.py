@@ -497,12 +497,16 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.2)
 
 
+def wait_until_recorded(place: Path) -> None:
+    """Wait for the tracking process, which goes on by itself where the search did not wait for it any longer."""
+    wait_until(lambda: recorded(place)["fake"].info.status == "FINISHED", seconds=90.0)
+
+
 def test_a_finished_search_is_recorded_whole_and_sync_proves_the_front(place: Path) -> None:
     code, stderr = finished(place, "search", "exp.yaml")
     assert code == 0, stderr
-    assert "MLflow is behind" not in stderr
+    wait_until_recorded(place)
     runs = recorded(place)
-    assert runs["fake"].info.status == "FINISHED"
     assert runs["fake"].data.tags["command"] == "paretune search exp.yaml"
     assert runs["fake"].data.tags["budget"] == "4 trials"
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
@@ -539,12 +543,14 @@ def test_a_killed_coordinator_leaves_no_run_running_and_resuming_goes_on_in_the_
     assert "RUNNING" not in {run.info.status for run in recorded(place).values()}
     killed = recorded(place)["fake"].info.run_id
     assert finished(place, "search", "exp.yaml")[0] == 0
+    wait_until_recorded(place)
     runs = recorded(place)
-    assert (runs["fake"].info.run_id, runs["fake"].info.status) == (killed, "FINISHED")
+    assert runs["fake"].info.run_id == killed
     with open_run(RunFolder(place / "runs" / "fake")) as run:
         assert len(runs) == 1 + len(run.trials())
 
 
+@pytest.mark.slow  # MLflow tries a server that is down for a while
 def test_a_server_that_is_down_neither_slows_nor_fails_the_search(place: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
@@ -566,6 +572,7 @@ def test_sync_refuses_while_a_search_writes_the_record(place: Path) -> None:
         sync_run(folder)
 
 
+@pytest.mark.slow  # MLflow tries a server that is down for a while
 def test_sync_says_in_one_line_that_the_server_is_down(place: Path) -> None:
     (place / "exp.yaml").write_text(EXPERIMENT + "tracking: {uri: 'http://user:secret@127.0.0.1:9'}\n")
     assert finished(place, "search", "exp.yaml", "--no-tracking")[0] == 0
