@@ -263,29 +263,37 @@ class Predictor:
         untrained = np.log2(self._untrained_size(objective, rows))
         if not self._told:
             return untrained, np.full(len(rows), SIZE_SPREAD.deviation)
-        told = self._told[-MOST_POINTS:]
-        known = self._rows([row for row, _ in told])
-        after = np.log2([values[objective.name] for _, values in told])
-        changes = after - np.log2(self._untrained_size(objective, known))
-        mean, deviation = self._changes_of(objective, known, changes, SIZE_SPREAD).predict(rows)
+
+        def added_up(known: IntArray) -> FloatArray:
+            return np.asarray(np.log2(self._untrained_size(objective, known)))
+
+        mean, deviation = self._changes_of(objective, np.log2, added_up, SIZE_SPREAD).predict(rows)
         return untrained + mean, deviation
 
     def _predict_latency(
         self, objective: Objective, base: float, profile: Profile, rows: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        summed = base + self._sum_of(profile, rows, "latency")
-        told = [(row, values) for row, values in self._told[-MOST_POINTS:] if objective.name in values]
-        if not told:
-            return summed, np.full(len(rows), objective.tolerance)
-        known = self._rows([row for row, _ in told])
-        measured = np.array([values[objective.name] for _, values in told])
-        changes = measured - base - self._sum_of(profile, known, "latency")
-        mean, deviation = self._changes_of(objective, known, changes, LATENCY_SPREAD).predict(rows)
-        return summed + mean, np.maximum(deviation, objective.tolerance)
+        def added_up(known: IntArray) -> FloatArray:
+            return base + self._sum_of(profile, known, "latency")
 
-    def _changes_of(self, objective: Objective, rows: IntArray, changes: FloatArray, spread: Spread) -> Changes:
+        if not any(objective.name in values for _, values in self._told):
+            return added_up(rows), np.full(len(rows), objective.tolerance)
+        mean, deviation = self._changes_of(objective, np.array, added_up, LATENCY_SPREAD).predict(rows)
+        return added_up(rows) + mean, np.maximum(deviation, objective.tolerance)
+
+    def _changes_of(
+        self,
+        objective: Objective,
+        scale: Callable[[Sequence[float]], FloatArray],
+        added_up: Callable[[IntArray], FloatArray],
+        spread: Spread,
+    ) -> Changes:
+        """Return what trials tell about how an objective differs from what was added up; learnt once for them."""
         if objective.name not in self._changes:
-            self._changes[objective.name] = Changes(rows, changes, spread)
+            told = [(row, values) for row, values in self._told[-MOST_POINTS:] if objective.name in values]
+            known = self._rows([row for row, _ in told])
+            measured = scale([values[objective.name] for _, values in told])
+            self._changes[objective.name] = Changes(known, measured - added_up(known), spread)
         return self._changes[objective.name]
 
     def _untrained_size(self, objective: Objective, rows: IntArray) -> FloatArray:
