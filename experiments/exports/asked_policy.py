@@ -1,6 +1,5 @@
 """A policy that was named when a run was asked again, kept so that one command trains it."""
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from paretune.experiments.config.policy_file import write_policy
 from paretune.experiments.files import disk_errors
 from paretune.experiments.runs.run import Run
+from paretune.experiments.terminal.wording import command_text
 from paretune.spaces.errors import RunError
 from paretune.spaces.policy import Policy
 
@@ -36,5 +36,4 @@ def keep_asked_policy(run: Run, policy: Policy, *, say: Callable[[str], None]) -
         say(str(error))  # the rest of the answer stands, also of a run that may only be read
         return None
     experiment = run.experiment.file if run.experiment.file.is_file() else run.folder.experiment
-    words = ("paretune", "apply", file, experiment, "--to", file.with_suffix(""))
-    return AskedPolicy(file, shlex.join(map(str, words)))
+    return AskedPolicy(file, command_text("apply", file, experiment, "--to", file.with_suffix("")))

@@ -1,6 +1,5 @@
 """From a run's front, or from a policy file, to an exported folder."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from paretune.experiments.runs.fingerprint import require_same_files
 from paretune.experiments.runs.run import MODEL_FILE, Run
 from paretune.experiments.runs.searching import search_problem
 from paretune.experiments.terminal.tables import metric_cell, times_smaller
-from paretune.experiments.terminal.wording import bytes_text
+from paretune.experiments.terminal.wording import bytes_text, command_text
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.one_worker import one_worker
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
@@ -138,8 +137,8 @@ def _shipping(
                 versions=_versions(run.experiment),
                 metadata=metadata,
                 reproduce=(
-                    _command("search", run.experiment.file),
-                    _command("export", run.folder, "--pick", trial.number),
+                    command_text("search", run.experiment.file),
+                    command_text("export", run.folder, "--pick", trial.number),
                 ),
             )
             return _exported(content, export_trial(content, pool, to), to)
@@ -191,7 +190,7 @@ def apply_policy(
             metric=_metric(description),
             versions=_versions(experiment),
             metadata=file_metadata(experiment.metadata, experiment.file.parent),
-            reproduce=(_command("apply", file, experiment.file, "--to", to),),
+            reproduce=(command_text("apply", file, experiment.file, "--to", to),),
         )
         return _exported(content, export_trial(content, pool, to), to)
 
@@ -230,7 +229,3 @@ def _versions(experiment: Experiment) -> dict[str, str]:
     from importlib.metadata import version
 
     return {"paretune": version("paretune"), **experiment.settings_for_evaluator(threads=1).versions()}
-
-
-def _command(*words: object) -> str:
-    return shlex.join(["paretune", *map(str, words)])

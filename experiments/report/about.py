@@ -1,6 +1,5 @@
 """What a page tells about the run itself: how far it is, what it may spend, and on which machine it ran."""
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -8,7 +7,7 @@ from typing import Any
 
 from paretune.experiments.report.trial_states import state_of
 from paretune.experiments.runs.run import Run
-from paretune.experiments.terminal.wording import budget_text, seconds_text
+from paretune.experiments.terminal.wording import budget_text, command_text, seconds_text
 from paretune.objectives.settings import PACKAGES_THAT_CHANGE_NUMBERS
 from paretune.spaces.trial import Trial, TrialState, count_trained
 
@@ -41,17 +40,12 @@ def about_run(run: Run, trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-def command(*words: object) -> str:
-    """Return a command line of ours that can be pasted into a shell."""
-    return shlex.join(["paretune", *map(str, words)])
-
-
 def _status(run: Run, trials: Sequence[Trial]) -> str:
     running = sum(trial.state is TrialState.RUNNING for trial in trials)
     if running:
         return f"Still searching when this page was made: {running} trial{'s' if running > 1 else ''} under way."
     if not run.has_ended:
-        return f"The search has not come to its end yet; it goes on with {command('search', run.experiment.file)}."
+        return f"The search has not come to its end yet; it goes on with {command_text('search', run.experiment.file)}."
     return "The search has ended."
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paretune.experiments.asking import could_be_on_a_front
-from paretune.experiments.report.about import about_run, command
+from paretune.experiments.report.about import about_run
 from paretune.experiments.report.layer_rows import decision_costs, model_documents
 from paretune.experiments.report.trial_rows import TrialPlaces, trial_row
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile, profile_of, trials_of_main_variant
-from paretune.experiments.terminal.wording import short_name
+from paretune.experiments.terminal.wording import command_text, short_name
 from paretune.search.feasibility import bound_of, is_feasible, objectives_by_name
 from paretune.search.front import Front, values_of
 from paretune.spaces.objective import Bound, Constraint, Direction, Objective
@@ -54,7 +54,7 @@ def report_document(run: Run) -> dict[str, Any]:
     return {
         "name": run.experiment.name,
         "run": str(run.folder),
-        "command": command("front", run.folder),
+        "command": command_text("front", run.folder),
         "metric": metric.name,
         "objectives": [_objective_document(objective) for objective in run.facts.objectives],
         "minimised": {name: known[name].direction is Direction.MINIMIZE for name in names if name in known},

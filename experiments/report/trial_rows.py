@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.experiments.report.about import command
 from paretune.experiments.report.trial_states import state_of
 from paretune.experiments.runs.run import MODEL_FILE, Run
-from paretune.experiments.terminal.wording import hyperparameters_text, policy_summary
+from paretune.experiments.terminal.wording import command_text, hyperparameters_text, policy_summary
 from paretune.search.front import values_of
 from paretune.spaces.trial import Trial
 
@@ -106,5 +105,5 @@ def _measured(trial: Trial, places: TrialPlaces) -> dict[str, Any]:
         row["rank"] = places.ranks[number]
         row["costs"] = [objective.cost(values_of(trial)[objective.name]) for objective in objectives]
     if number in places.on_front:
-        row["export"] = command("export", places.run.folder, "--pick", number)
+        row["export"] = command_text("export", places.run.folder, "--pick", number)
     return row

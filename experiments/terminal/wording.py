@@ -1,5 +1,6 @@
-"""How numbers are spelled for people: one spelling in the terminal, on the card and in MLflow."""
+"""How numbers and commands are spelled for people: one spelling in the terminal, on the card and in MLflow."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ _SHORT_NAMES = {
     "entropy_bytes": "entropy",
     "latency_ratio": "latency",
 }
+
+
+def command_text(*words: object) -> str:
+    """Return a command line of ours that can be pasted into a shell."""
+    return shlex.join(["paretune", *map(str, words)])
 
 
 def short_name(objective: str) -> str:
