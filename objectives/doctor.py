@@ -5,7 +5,7 @@ changes the layer that is asked about.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.d
 )
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
+from paretune.objectives.channels.groups import ModelChannels
 from paretune.objectives.keras_door import keras
 from paretune.objectives.loading.signature import consumers
 from paretune.objectives.macs import count_macs
@@ -30,7 +31,9 @@ from paretune.spaces.policy import Quantization
 _UNREPORTED = ("BatchNormalization", "Normalization")
 
 
-def examine(model: Any, refused_formats: Mapping[str, Mapping[Quantization, str]]) -> tuple[LayerSpec, ...]:
+def examine(
+    model: Any, refused_formats: Mapping[str, Mapping[Quantization, str]], channels: ModelChannels
+) -> tuple[LayerSpec, ...]:
     """Describe the layers that a policy can decide about, in model order.
 
     Only the pointwise part of a SeparableConv2D is decided about. A layer with several such variables (LSTM, GRU) is
@@ -39,13 +42,24 @@ def examine(model: Any, refused_formats: Mapping[str, Mapping[Quantization, str]
     Args:
         model: The working copy of the user's model.
         refused_formats: Number formats that the exported file cannot carry, with the reason, by layer name.
+        channels: Of the model.
     """
     layers = [layer for layer in model.layers if _is_covered(layer)]
     support = {kind: _kind_support(kind, layers) for kind in {type(layer).__name__ for layer in layers}}
     return tuple(
-        _describe(layer, support[type(layer).__name__], dict(refused_formats.get(layer.name, {})), model)
+        _with_channels(
+            _describe(layer, support[type(layer).__name__], dict(refused_formats.get(layer.name, {})), model), channels
+        )
         for layer in layers
     )
+
+
+def _with_channels(spec: LayerSpec, channels: ModelChannels) -> LayerSpec:
+    group, reads = channels.group_of(spec.name), channels.read_by(spec.name)
+    if group is not None and group.channels > 1:
+        return replace(spec, channels=group.channels, channel_group=group.name, reads=reads)
+    reason = channels.refusals.get(spec.name, f"{spec.kind} layers make no channels that could go one by one.")
+    return replace(spec, reads=reads, refusals={**spec.refusals, "channels": reason})
 
 
 def examine_others(model: Any) -> Mapping[str, str]:

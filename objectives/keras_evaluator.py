@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.doctor import examine, examine_others
+from paretune.objectives.flatbuffer.cutting import cut_channels
 from paretune.objectives.flatbuffer.formats import quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
@@ -48,6 +50,9 @@ from paretune.spaces.recipe import Candidate, Limit, Rung
 from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128
+
+#: What the interpreter does depends on these alone: the channels and the number format of every layer.
+Graph = tuple[tuple[float, Quantization], ...]
 
 
 class KerasEvaluator:
@@ -91,9 +96,10 @@ class KerasEvaluator:
         self.baseline_file = self._template.fill(self._model)
         self._latency_base = latency_base or self.baseline_file
         refused = refused_formats(self._template, self.baseline_file, self._calibration)
-        self._layers = examine(self._model, refused)
+        self._remover = ChannelRemover(self._model, self._weights, self._data.train.inputs)
+        self._layers = examine(self._model, refused, self._remover.channels)
         self._description = self._describe()
-        self._latencies: dict[tuple[Quantization, ...], Latency] = {}
+        self._latencies: dict[Graph, Latency] = {}
         self._turnstile = Turnstile(_folder(settings.turnstile_folder))
         self._runner, self._pipeline = self._build_pipeline()
 
@@ -102,7 +108,7 @@ class KerasEvaluator:
         training = TrainingData(data.inputs, data.targets, self._task.losses(), self._loss_weights)
         runner = EngineOrReference(self._model, training, self._turnstile.working, engine=settings.engine)
         tree = StageTree(self._description.fingerprint, _folder(settings.stage_folder), settings.stage_bytes)
-        return runner, Pipeline(self._model, self._weights, training.samples, runner, tree)
+        return runner, Pipeline(self._model, self._weights, training.samples, self._remover, runner, tree)
 
     def describe(self, hyperparameters: Mapping[str, Any] | None = None) -> ModelDescription:
         """Return what is known about the model without training anything.
@@ -167,7 +173,7 @@ class KerasEvaluator:
         with self._turnstile.working():
             weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
             write_weights(self._exportable, weights)
-            float_file = self._template.fill(self._exportable)
+            float_file = cut_channels(self._template, self._template.fill(self._exportable), trained.kept)
             formats = {name: decided.quantization for name, decided in candidate.policy.items()}
             exported = quantize_file(self._template, float_file, formats, self._calibration)
             fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
@@ -274,30 +280,31 @@ class KerasEvaluator:
     def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
         """Measure what is only asked for its numbers: nothing is kept.
 
-        Latency is measured only if it matters, and only where formats alone differ: zeros and clusters leave it alone.
+        Latency is measured only if it matters, and only where formats and channels alone differ: zeros and clusters
+        leave it alone.
         """
         started = time.monotonic()
         with self._turnstile.working():
             values = dict(self.remeasure(exported, Split.VALIDATION))
         measured = time.monotonic()
-        formats_alone = all(decided.sparsity == 0 and decided.clusters is None for decided in policy.values())
-        if self._settings.proxy_latency and formats_alone:
+        graph_alone = all(decided.sparsity == 0 and decided.clusters is None for decided in policy.values())
+        if self._settings.proxy_latency and graph_alone:
             values["latency_ratio"] = self._latency(exported, policy).ratio
         return Measurement(
             values=values, seconds={"measure": measured - started, "latency": time.monotonic() - measured}
         )
 
     def _latency(self, exported: bytes, policy: Policy) -> Latency:
-        """Measure beside the uncompressed file, once for each assignment of number formats.
+        """Measure beside the uncompressed file, once for each assignment of channels and number formats.
 
         Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
         between trials that are equally fast.
         """
-        formats = tuple(file_format(decided.quantization) for decided in policy.values())
-        if formats not in self._latencies:
+        graph = tuple((decided.channels, file_format(decided.quantization)) for decided in policy.values())
+        if graph not in self._latencies:
             with self._turnstile.alone():
-                self._latencies[formats] = measure_latency(exported, self._latency_base, threads=self._settings.threads)
-        return self._latencies[formats]
+                self._latencies[graph] = measure_latency(exported, self._latency_base, threads=self._settings.threads)
+        return self._latencies[graph]
 
     def _fingerprint(self) -> dict[str, str]:
         beside = Path(self._settings.beside)

@@ -18,10 +18,13 @@ class LayerSpec:
         weights: Number of kernel weights.
         distinct: Distinct values among the kernel weights as trained.
         macs: Multiply-accumulate operations for one sample; 0 where they cannot be counted.
+        channels: Output channels; 0 where they cannot be removed.
+        channel_group: The first of the layers whose channels are removed together; empty where they cannot be.
+        reads: Channel groups whose channels this layer takes as input: it gets narrower with them.
         prunable: Whether ``sparsity`` above 0 is possible.
         clusterable: Whether ``clusters`` is possible.
         quantizations: Number formats the exported file can carry for this layer.
-        refusals: Why not, by knob (``sparsity``, ``clusters``) or number format (``int4``).
+        refusals: Why not, by knob (``channels``, ``sparsity``, ``clusters``) or number format (``int4``).
     """
 
     name: str
@@ -30,6 +33,9 @@ class LayerSpec:
     weights: int
     distinct: int
     macs: int = 0
+    channels: int = 0
+    channel_group: str = ""
+    reads: tuple[str, ...] = ()
     prunable: bool = True
     clusterable: bool = True
     quantizations: tuple[Quantization, ...] = (Quantization.FLOAT32,)
@@ -39,12 +45,18 @@ class LayerSpec:
         """Return how many weights a sparsity sets to zero, as tfmot counts them: ``n - round(n * (1 - s))``."""
         return self.weights - round(self.weights * (1 - sparsity))
 
+    def kept_channels(self, fraction: float) -> int:
+        """Return how many output channels a kept fraction leaves: the nearest whole number, at least 1."""
+        return max(1, round(self.channels * fraction))
+
     def check(self, decided: LayerPolicy) -> None:
         """Raise unless every knob of ``decided`` is possible here.
 
         Raises:
             ConfigurationError: Names the layer, the knob and the doctor's reason.
         """
+        if decided.channels < 1 and not self.channels:
+            raise ConfigurationError(f"Layer '{self.name}' cannot lose channels: {self._why('channels')}")
         if decided.sparsity > 0 and not self.prunable:
             raise ConfigurationError(f"Layer '{self.name}' cannot be pruned: {self._why('sparsity')}")
         if decided.clusters is not None and not self.clusterable:
@@ -57,6 +69,7 @@ class LayerSpec:
     def normal_form(self, decided: LayerPolicy) -> LayerPolicy:
         """Return the canonical spelling of a decision: equal effects become equal values.
 
+        * channels become the fraction that a whole number of them gives;
         * sparsity becomes the fraction that a whole number of zeros gives;
         * a cluster count no smaller than the values that are possible anyway (the trained ones, those left after
           pruning, those the number format can express) becomes none.
@@ -71,7 +84,12 @@ class LayerSpec:
         clusters = decided.clusters
         if clusters is not None and clusters >= possible:
             clusters = None
-        return LayerPolicy(sparsity=zeros / self.weights, clusters=clusters, quantization=decided.quantization)
+        return LayerPolicy(
+            channels=self.kept_channels(decided.channels) / self.channels if self.channels else 1.0,
+            sparsity=zeros / self.weights,
+            clusters=clusters,
+            quantization=decided.quantization,
+        )
 
     def _why(self, subject: str) -> str:
         return self.refusals.get(subject, f"{self.kind} layers do not support it.")

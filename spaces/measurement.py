@@ -15,6 +15,7 @@ class LayerFidelity:
     Attributes:
         layer: Name of the layer.
         requested: Its share of the policy.
+        channels: Output channels found; 0 for a layer that must keep all of them.
         weights: Kernel weights found in the file.
         zeros: How many of them are zero, those that rounding added included.
         rounding_zeros: How many of ``zeros`` were not zero before rounding to the number format.
@@ -36,6 +37,7 @@ class LayerFidelity:
     distinct_scope: str
     stored_as: str
     deflated_bytes: int = 0
+    channels: int = 0
     faults: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ _LAYER_NUMBERS = (
     "distinct_scope",
     "stored_as",
     "deflated_bytes",
+    "channels",
 )
 
 

@@ -58,16 +58,20 @@ class LayerPolicy:
     """One layer's share of a policy.
 
     Attributes:
-        sparsity: Fraction of weights set to zero, in [0, 1); 0 leaves the layer dense.
+        channels: Fraction of the output channels that the layer keeps, in (0, 1]; 1 leaves it as wide as it was.
+        sparsity: Fraction of the remaining weights set to zero, in [0, 1); 0 leaves the layer dense.
         clusters: Distinct weight values kept (zero included), at least 2; ``None`` leaves them free.
         quantization: Number format in the exported file.
     """
 
+    channels: float = 1.0
     sparsity: float = 0.0
     clusters: int | None = None
     quantization: Quantization = Quantization.FLOAT32
 
     def __post_init__(self) -> None:
+        if not _is_number(self.channels) or not 0 < self.channels <= 1:
+            raise ConfigurationError(f"`channels` must be in (0, 1], got {self.channels!r}.")
         if not _is_number(self.sparsity) or not 0 <= self.sparsity < 1:
             raise ConfigurationError(f"`sparsity` must be in [0, 1), got {self.sparsity!r}.")
         if self.clusters is not None and (type(self.clusters) is not int or self.clusters < 2):
@@ -82,10 +86,17 @@ class LayerPolicy:
 
     def to_document(self) -> dict[str, Any]:
         """Return plain data, every knob spelled out."""
-        return {"sparsity": self.sparsity, "clusters": self.clusters, "quantization": str(self.quantization)}
+        return {
+            "channels": self.channels,
+            "sparsity": self.sparsity,
+            "clusters": self.clusters,
+            "quantization": str(self.quantization),
+        }
 
 
-KNOBS = ("sparsity", "clusters", "quantization")
+KNOBS = ("channels", "sparsity", "clusters", "quantization")
+
+_FRACTIONS = {"channels": "(0, 1]", "sparsity": "[0, 1)"}
 
 
 def read_knob(knob: str, value: object) -> Any:
@@ -98,9 +109,9 @@ def read_knob(knob: str, value: object) -> Any:
     """
     if knob not in KNOBS:
         raise ConfigurationError(f"Unknown knob '{knob}'; known are {', '.join(KNOBS)}.{nearest(knob, KNOBS)}")
-    if knob == "sparsity":
+    if knob in _FRACTIONS:
         if not _is_number(value):
-            raise ConfigurationError(f"`sparsity` must be a number in [0, 1), got {value!r}.")
+            raise ConfigurationError(f"`{knob}` must be a number in {_FRACTIONS[knob]}, got {value!r}.")
         return float(value)  # type: ignore[arg-type]  # _is_number has checked it
     if knob == "clusters":
         if value is None or (isinstance(value, str) and value.lower() == "none"):

@@ -39,8 +39,11 @@ OPTIMIZERS = (
     "sgd",
 )
 
+#: What tells which channels matter.
+CRITERIA = ("l1", "entropy")
+
 #: The stages of the collaborative pipeline, in order.
-STAGES = ("prune", "cluster", "quantize")
+STAGES = ("channels", "prune", "cluster", "quantize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,25 @@ class StageRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelsRecipe(StageRecipe):
+    """Training settings of the channels stage.
+
+    Attributes:
+        criterion: Which channels go: those whose filters have the smallest ``l1`` norm (Li et al. 2017, Pruning filters
+            for efficient ConvNets), or whose pooled activations have the smallest ``entropy`` over the training samples
+            (Luo & Wu 2017, An entropy-based pruning method for CNN compression).
+    """
+
+    epochs: float = 4.0
+    criterion: str = "l1"
+
+    def __post_init__(self) -> None:
+        StageRecipe.__post_init__(self)
+        if self.criterion not in CRITERIA:
+            raise ConfigurationError(f"`criterion` must be {' or '.join(CRITERIA)}, got {self.criterion!r}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRecipe(StageRecipe):
     """Training settings of the prune stage.
 
@@ -129,6 +151,7 @@ class PruneRecipe(StageRecipe):
 class Recipe:
     """How a candidate is trained, stage by stage."""
 
+    channels: ChannelsRecipe = field(default_factory=ChannelsRecipe)
     prune: PruneRecipe = field(default_factory=PruneRecipe)
     cluster: StageRecipe = field(default_factory=StageRecipe)
     quantize: StageRecipe = field(default_factory=StageRecipe)
@@ -148,6 +171,8 @@ def stage_share(stage: str, policy: Policy) -> dict[str, Any]:
 
     Together with the shares of the stages before it, this decides the weights that a stage gives.
     """
+    if stage == "channels":
+        return {name: decided.channels for name, decided in policy.items() if decided.channels < 1}
     if stage == "prune":
         return {name: decided.sparsity for name, decided in policy.items() if decided.sparsity > 0}
     if stage == "cluster":
@@ -169,7 +194,7 @@ def read_recipe(document: Mapping[str, Mapping[str, Any]]) -> Recipe:
     Raises:
         ConfigurationError: On an unknown stage or setting, or a value out of range; the stage is named.
     """
-    kinds = {"prune": PruneRecipe, "cluster": StageRecipe, "quantize": StageRecipe}
+    kinds = {"channels": ChannelsRecipe, "prune": PruneRecipe, "cluster": StageRecipe, "quantize": StageRecipe}
     stages: dict[str, Any] = {}
     for stage, settings in document.items():
         if stage not in kinds:

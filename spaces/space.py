@@ -7,27 +7,11 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
+from paretune.spaces.choices import DEFAULT_CHOICES, nearest_choice, ordered, supports
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import KNOBS, LayerPolicy, Policy, Quantization, read_knob
 from paretune.spaces.suggest import nearest
-
-DEFAULT_CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "sparsity": (0.0, 0.3, 0.5, 0.7, 0.8, 0.9),
-    "clusters": (None, 32, 16, 8),
-    "quantization": tuple(Quantization),
-}
-
-#: What stands in for a number format that a layer does not offer, nearest first.
-_STAND_INS: Mapping[Quantization, tuple[Quantization, ...]] = {
-    Quantization.INT8_QAT: (Quantization.INT8, Quantization.DYNAMIC_INT8, Quantization.INT16X8, Quantization.FLOAT16),
-    Quantization.INT8: (Quantization.INT8_QAT, Quantization.DYNAMIC_INT8, Quantization.INT16X8, Quantization.FLOAT16),
-    Quantization.INT16X8: (Quantization.INT8, Quantization.DYNAMIC_INT8, Quantization.FLOAT16),
-    Quantization.DYNAMIC_INT8: (Quantization.INT8, Quantization.INT8_QAT, Quantization.FLOAT16),
-    Quantization.INT4: (Quantization.DYNAMIC_INT8, Quantization.INT8, Quantization.FLOAT16),
-    Quantization.FLOAT16: (),
-    Quantization.FLOAT32: (),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +19,7 @@ class SpaceSettings:
     """What an experiment file says about its space; names are layer names or globs.
 
     Attributes:
-        choices: Values by knob, for every layer; a knob that is left out takes :data:`DEFAULT_CHOICES`.
+        choices: Values by knob, for every layer; a knob that is left out takes its default choices.
         layers: Values by knob for the layers a name matches; later entries win.
         groups: Layers that share one decision, as lists of names.
         pinned: Decisions by knob for layers that are not searched; a knob that is left out stays untouched.
@@ -53,9 +37,9 @@ class Parameter:
 
     Attributes:
         name: ``LAYER.KNOB``, with the group's first layer.
-        knob: ``sparsity``, ``clusters`` or ``quantization``.
+        knob: One of :data:`~paretune.spaces.policy.KNOBS`.
         layers: The layers it decides about.
-        choices: Values in order; sparsity ascends, clusters descend from none: the later, the smaller the file.
+        choices: Values in order; but for number formats, the later, the smaller the file.
     """
 
     name: str
@@ -110,12 +94,13 @@ class Space:
         float32). Any policy that the layers support is accepted, whether or not it is among the choices searched.
 
         Raises:
-            ConfigurationError: On a name that matches no layer, an unknown knob, a value out of range, or a knob that
-                a layer does not support.
+            ConfigurationError: On a name that matches no layer, an unknown knob, a value out of range, a knob that a
+                layer does not support, or layers that keep other channels than those they are joined with.
         """
         policies = dict(policy_of_names(document, [spec.name for spec in self.layers]))
         for spec in self.layers:
             spec.check(policies[spec.name])
+        _check_channel_groups(self.layers, policies)
         return self._normal(policies)
 
     def choice_of(self, policy: Policy) -> dict[str, int] | None:
@@ -147,7 +132,7 @@ class Space:
     def nearest(self, wish: LayerPolicy) -> tuple[Policy, dict[str, int]]:
         """Return the policy nearest to deciding ``wish`` about every layer, and its indices."""
         choice = {
-            parameter.name: _nearest_choice(parameter, getattr(wish, parameter.knob)) for parameter in self.parameters
+            each.name: nearest_choice(each.knob, each.choices, getattr(wish, each.knob)) for each in self.parameters
         }
         return self.policy(choice), choice
 
@@ -166,7 +151,7 @@ class Space:
                 for parameter in self.parameters:
                     last = len(parameter.choices) - 1
                     if parameter.knob == "quantization":
-                        choice[parameter.name] = _nearest_choice(parameter, mode)
+                        choice[parameter.name] = nearest_choice("quantization", parameter.choices, mode)
                     elif parameter.knob == "clusters":
                         choice[parameter.name] = last if pick_fewest_clusters else 0
                     else:
@@ -213,9 +198,22 @@ def build_space(layers: Sequence[LayerSpec], settings: SpaceSettings) -> Space:
     pinned = _pinned(layers, settings)
     parameters: list[Parameter] = []
     fixed: dict[str, dict[str, Any]] = {name: dict(pinned.get(name, {})) for name in names}
-    for group in _groups(names, settings, pinned):
+    groups = _groups(names, settings, pinned)
+    for group in _channel_groups(layers, groups):
+        held = [pinned[name]["channels"] for name in group if name in pinned]
+        choices = (
+            (held[0],)
+            if held
+            else _group_choices([spec for spec in layers if spec.name in group], "channels", settings)
+        )
+        if len(choices) > 1:
+            parameters.append(Parameter(name=f"{group[0]}.channels", knob="channels", layers=group, choices=choices))
+        else:
+            for name in group:
+                fixed[name]["channels"] = choices[0]
+    for group in groups:
         specs = [spec for spec in layers if spec.name in group]
-        for knob in KNOBS:
+        for knob in KNOBS[1:]:
             choices = _group_choices(specs, knob, settings)
             if len(choices) > 1:
                 parameters.append(Parameter(name=f"{group[0]}.{knob}", knob=knob, layers=group, choices=choices))
@@ -247,8 +245,10 @@ def _pinned(layers: Sequence[LayerSpec], settings: SpaceSettings) -> dict[str, d
         for name in matching(pattern, list(specs)):
             decided.setdefault(name, {knob: getattr(untouched, knob) for knob in KNOBS})
             decided[name].update(_read_knobs(pattern, knobs))
-    for name, knobs in decided.items():
-        specs[name].check(_layer_policy(name, knobs))
+    policies = {name: _layer_policy(name, knobs) for name, knobs in decided.items()}
+    for name, policy in policies.items():
+        specs[name].check(policy)
+    _check_channel_groups([specs[name] for name in specs if name in policies], policies)
     return decided
 
 
@@ -268,6 +268,30 @@ def _groups(names: list[str], settings: SpaceSettings, pinned: Iterable[str]) ->
     return list(dict.fromkeys(group_of.get(name, (name,)) for name in searched))
 
 
+def _channel_groups(layers: Sequence[LayerSpec], groups: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the layers that lose channels together: those that the model joins, and those that a group joins."""
+    members = {spec.name: spec.channel_group for spec in layers if spec.channels}
+    for group in groups:
+        joined = {members[name] for name in group if name in members}
+        members = {name: min(joined) if own in joined else own for name, own in members.items()}
+    together: dict[str, list[str]] = {}
+    for name, own in members.items():
+        together.setdefault(own, []).append(name)
+    return [tuple(names) for names in together.values()]
+
+
+def _check_channel_groups(layers: Sequence[LayerSpec], policies: Mapping[str, LayerPolicy]) -> None:
+    firsts: dict[str, str] = {}
+    for spec in layers:
+        if spec.channels:
+            first = firsts.setdefault(spec.channel_group, spec.name)
+            if policies[spec.name].channels != policies[first].channels:
+                raise ConfigurationError(
+                    f"Layers '{first}' and '{spec.name}' are joined, so they must keep the same `channels`, got "
+                    f"{policies[first].channels} and {policies[spec.name].channels}."
+                )
+
+
 def _group_choices(specs: Sequence[LayerSpec], knob: str, settings: SpaceSettings) -> tuple[Any, ...]:
     offered = [_layer_choices(spec, knob, settings) for spec in specs]
     common = [value for value in offered[0] if all(value in other for other in offered[1:])]
@@ -284,41 +308,13 @@ def _layer_choices(spec: LayerSpec, knob: str, settings: SpaceSettings) -> tuple
     values = [read_knob(knob, value) for value in asked]
     for value in values:
         LayerPolicy(**{knob: value})
-    supported = [value for value in dict.fromkeys(values) if _supports(spec, knob, value)]
+    supported = [value for value in dict.fromkeys(values) if supports(spec, knob, value)]
     if not supported:
         reason = spec.refusals.get(str(values[0]) if knob == "quantization" else knob, "")
         raise ConfigurationError(
             f"Layer '{spec.name}' supports none of the `{knob}` choices {[str(value) for value in values]}. {reason}"
         )
-    return _ordered(knob, supported)
-
-
-def _supports(spec: LayerSpec, knob: str, value: Any) -> bool:
-    if knob == "sparsity":
-        return value == 0 or spec.prunable
-    if knob == "clusters":
-        return value is None or (spec.clusterable and value < spec.distinct)
-    return value in spec.quantizations
-
-
-def _ordered(knob: str, values: list[Any]) -> tuple[Any, ...]:
-    if knob == "sparsity":
-        return tuple(sorted(values))
-    if knob == "clusters":
-        return tuple(sorted(values, key=lambda value: -value if value is not None else -math.inf))
-    return tuple(mode for mode in Quantization if mode in values)
-
-
-def _nearest_choice(parameter: Parameter, wish: Any) -> int:
-    if parameter.knob == "quantization":
-        for mode in (wish, *_STAND_INS[wish], *parameter.choices):
-            if mode in parameter.choices:
-                return parameter.choices.index(mode)
-    numbers = [math.inf if value is None else float(value) for value in parameter.choices]
-    target = math.inf if wish is None else float(wish)
-    if parameter.knob == "clusters":
-        numbers, target = [1 / number for number in numbers], 1 / target
-    return min(range(len(numbers)), key=lambda index: abs(numbers[index] - target))
+    return ordered(knob, supported)
 
 
 def _read_knobs(pattern: str, knobs: Mapping[str, Any]) -> dict[str, Any]:

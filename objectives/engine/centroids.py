@@ -43,21 +43,24 @@ class Centroids:
 
         def clustered() -> Any:
             self.values.assign(self.values * self._kept)
-            return _straight_through(self._numerics.nearest(masked, self.values), masked)
+            return _straight_through(self._numerics.nearest(masked, self.values), masked) * self._mask
 
         return tf.cond(self._is_on, clustered, lambda: tf.identity(masked))
 
-    def start(self, centroids: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> None:
+    def start(
+        self, centroids: NDArray[np.float32], mask: NDArray[np.bool_] | None, *, zero_stays: bool = False
+    ) -> None:
         """Cluster from now on.
 
         Args:
             centroids: Where the clusters start; shape (clusters,), at most as many as there are places.
-            mask: Which weights may be other than zero; the centroid nearest zero then stays zero. ``None`` for all.
+            mask: Which weights may be other than zero; ``None`` for all.
+            zero_stays: Whether the centroid nearest zero stays zero.
         """
         values = np.full(self._places, _NOWHERE, np.float32)
         values[: centroids.size] = centroids
         kept = np.ones(self._places, np.float32)
-        if mask is not None:
+        if zero_stays:
             kept[np.argmin(np.abs(values))] = 0
         self.values.assign(values)
         self._kept.assign(kept)

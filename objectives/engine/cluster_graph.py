@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import (
     ClusterWeights,
     ClusterWeightsRNN,
@@ -53,7 +54,7 @@ class ClusterGraph:
         for name, holds in self._holds.items():
             decided = task.policy.get(name)
             for index, hold in holds:
-                if decided is not None and decided.sparsity > 0 and decided.clusters is None:
+                if decided is not None and decided.clusters is None and task.keeps_zeros(name):
                     hold.hold_zeros(weights[name][index])
                 else:
                     hold.release()
@@ -111,9 +112,11 @@ class _ByVariables:
                 centroids.stop()
                 continue
             values = weights[next(i for i, own in enumerate(wrapper.wrapped_weights) if own is variable)]
-            keeps_zeros = decided.sparsity > 0
-            start = initial_centroids(values, decided.clusters, keeps_zeros=keeps_zeros)
-            centroids.start(start, centroids.mask_of(values, start) if keeps_zeros else None)
+            zero_stays = decided.sparsity > 0
+            alive = values != 0 if name in task.narrowed else np.ones(values.shape, dtype=bool)
+            start = initial_centroids(values[alive], decided.clusters, keeps_zeros=zero_stays)
+            mask = alive & centroids.mask_of(values, start) if zero_stays else alive
+            centroids.start(start, None if mask.all() else mask, zero_stays=zero_stays)
 
 
 class _Clustered(MaskThrough, _ByVariables, ClusterWeights):  # type: ignore[misc]  # tfmot is untyped

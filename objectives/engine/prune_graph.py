@@ -1,5 +1,6 @@
 """The prune stage with its schedules in variables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class PruneGraph:
             layer.schedule.set(ramp, task.policy[name].sparsity if name in task.policy else 0.0)
             # tfmot's callback sets this before each batch; counted up by the wrapper, it comes to the same
             layer.pruning_step.assign(0)
+            if name in task.narrowed:
+                layer.keep_dead()
 
     def after_step(self) -> None:
         """Nothing: masks are applied before each forward pass."""
@@ -61,12 +64,22 @@ class _Pruned(MaskThrough, PruneLowMagnitude):  # type: ignore[misc]  # tfmot is
         super().__init__(layer, pruning_schedule=_VariableSchedule())
         self._numerics = numerics
 
+    def keep_dead(self) -> None:
+        """Let what is zero now stay zero: it belongs to removed channels."""
+        for weight, mask, _ in self.pruning_vars:
+            alive = tf.cast(weight != 0, weight.dtype)
+            mask.assign(alive)
+            self.alive[weight.ref()].assign(alive)
+
     @property
     def schedule(self) -> "_VariableSchedule":
         return self.pruning_schedule  # type: ignore[no-any-return]  # tfmot is untyped
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
+        self.alive = {
+            weight.ref(): tf.Variable(tf.ones(weight.shape), trainable=False) for weight, _, _ in self.pruning_vars
+        }
         self.pruning_obj = _Selection(
             training_step_fn=lambda: self.pruning_step,
             pruning_vars=self.pruning_vars,
@@ -74,6 +87,7 @@ class _Pruned(MaskThrough, PruneLowMagnitude):  # type: ignore[misc]  # tfmot is
             block_size=self.block_size,
             block_pooling_type=self.block_pooling_type,
             numerics=self._numerics,
+            alive=self.alive,
         )
 
 
@@ -106,16 +120,21 @@ class _VariableSchedule(tfmot.sparsity.keras.PruningSchedule):  # type: ignore[m
 
 
 class _Selection(pruning_impl.Pruning):  # type: ignore[misc]  # tfmot is untyped
-    """tfmot's masks, the threshold of which need not be found by sorting all weights."""
+    """tfmot's masks, the threshold of which need not be found by sorting all weights.
 
-    def __init__(self, *, numerics: Numerics, **settings: Any) -> None:
+    Sparsity is a share of the weights that are alive; the others, which belong to removed channels, stay masked.
+    """
+
+    def __init__(self, *, numerics: Numerics, alive: Mapping[Any, Any], **settings: Any) -> None:
         super().__init__(**settings)
         self._numerics = numerics
+        self._alive = alive
 
     def _update_mask(self, weights: Any) -> tuple[Any, Any]:
         sparsity = self._pruning_schedule(self._step_fn())[1]
-        magnitudes = tf.math.abs(weights)
-        size = tf.cast(tf.size(magnitudes), tf.float32)
+        alive = self._alive[weights.ref()]
+        magnitudes = tf.math.abs(weights) * alive
+        size = tf.reduce_sum(alive)
         k = tf.cast(tf.math.maximum(tf.math.round(size * (1 - sparsity)), 1), tf.int32)
         threshold = self._numerics.kth_largest(tf.reshape(magnitudes, [-1]), k)
-        return threshold, tf.cast(magnitudes >= threshold, weights.dtype)
+        return threshold, tf.cast(magnitudes >= threshold, weights.dtype) * alive

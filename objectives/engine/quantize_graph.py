@@ -80,10 +80,10 @@ class QuantizeGraph:
                 is_inside = wrapped is not None and name in annotated
                 hold.release()
                 if wrapped is not None and wrapped.centroids is not None:
-                    _keep_inside(wrapped.centroids, decided if is_inside else LayerPolicy(), values)
+                    _keep_inside(wrapped.centroids, task if is_inside else None, name, values)
                 if not is_inside and decided.clusters is not None:
                     hold.hold_clusters(values)
-                elif not is_inside and decided.sparsity > 0:
+                elif not is_inside and task.keeps_zeros(name):
                     hold.hold_zeros(values)
 
     def after_step(self) -> None:
@@ -102,14 +102,19 @@ class QuantizeGraph:
         )
 
 
-def _keep_inside(centroids: Centroids, decided: LayerPolicy, values: Any) -> None:
-    mask = values != 0 if decided.sparsity > 0 and not values.all() else None
-    unique, first = np.unique(values, return_index=True)
+def _keep_inside(centroids: Centroids, task: StageTask | None, name: str, values: Any) -> None:
+    """Keep what the layer of this name has achieved so far; nothing, where there is no task for it."""
+    decided = LayerPolicy() if task is None else task.policy.get(name, LayerPolicy())
+    keeps_zeros = task is not None and task.keeps_zeros(name) and not values.all()
+    mask = values != 0 if keeps_zeros else None
+    zero_stays = keeps_zeros and decided.sparsity > 0
+    clustered = values[mask] if keeps_zeros and not zero_stays else values.reshape(-1)
+    unique, first = np.unique(clustered, return_index=True)
     if decided.clusters is None or unique.size <= 1:
         centroids.stop(mask)
     else:
         # in order of appearance, as tfmot finds them: it decides which of two equally near ones is taken
-        centroids.start(values.reshape(-1)[np.sort(first)], mask)
+        centroids.start(clustered[np.sort(first)], mask, zero_stays=zero_stays)
 
 
 class _Switch:

@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+from paretune.objectives.engine.channels_graph import ChannelsGraph
 from paretune.objectives.engine.cluster_graph import ClusterGraph
 from paretune.objectives.engine.compiled import AtWork, CompiledStage
 from paretune.objectives.engine.graph import StageGraph
@@ -46,7 +47,9 @@ class CompiledStages:
     def run(self, task: StageTask, weights: LayerWeights, meter: Meter) -> LayerWeights:
         """Train a stage, in the graph that there is for it."""
         trained = self.prepare(task).run(task, weights, meter, self._at_work)
-        return with_exact_zeros(self._model, trained, task.policy) if task.stage == "prune" else trained
+        if task.stage != "prune":
+            return trained
+        return with_exact_zeros(self._model, trained, task.policy, weights, task.narrowed)
 
     def prepare(self, task: StageTask) -> CompiledStage:
         """Build and trace the graph that a task needs, unless it is there.
@@ -58,7 +61,7 @@ class CompiledStages:
         most = max((decided.clusters or 0 for decided in task.policy.values()), default=0)
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()
-            self._built = {key: stage for key, stage in self._built.items() if key[0] == "prune"}
+            self._built = {key: stage for key, stage in self._built.items() if key[0] in ("channels", "prune")}
         key = (task.stage, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
@@ -71,6 +74,8 @@ class CompiledStages:
         return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples))
 
     def _graph(self, stage: str) -> StageGraph:
+        if stage == "channels":
+            return ChannelsGraph(self._model)
         if stage == "prune":
             return PruneGraph(self._model, self._numerics)
         if stage == "cluster":

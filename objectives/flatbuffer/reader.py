@@ -34,7 +34,7 @@ def read_fidelity(
     A layer with several kernels (a recurrent one) is counted kernel by kernel: weights and zeros are added up, the
     larger number of distinct values is told. A kernel that the converter split is counted as a whole.
 
-    A layer is at fault when a kernel has fewer zeros than asked, less one, not counting those that rounding added;
+    A layer is at fault when it has other channels than asked; when a kernel has fewer zeros than asked, less one, not counting those that rounding added;
     when it has more distinct values than clusters were asked; or when it is not stored in the format asked.
 
     Args:
@@ -50,22 +50,25 @@ def read_fidelity(
     graphs = read_graph(float_file), read_graph(exported)
     return Fidelity(
         tuple(
-            _read_layer(*graphs, layer.name, policy[layer.name], template.places.get(layer.name, ()))
+            _read_layer(*graphs, layer, policy[layer.name], template.places.get(layer.name, ()))
             for layer in layers
         )
     )
 
 
 def _read_layer(
-    before: Graph, after: Graph, layer: str, requested: LayerPolicy, places: Sequence[KernelPlace]
+    before: Graph, after: Graph, spec: LayerSpec, requested: LayerPolicy, places: Sequence[KernelPlace]
 ) -> LayerFidelity:
+    layer = spec.name
     compressed = [place for place in places if place.compressed]
     variables = sorted({place.variable for place in compressed})
     counts = [
         _count(before, after, [place for place in compressed if place.variable == number]) for number in variables
     ]
     stored = {place.tensor: stored_format(after, place) for place in places}
+    channels = _channels(after, compressed) if spec.channels else 0
     faults = [
+        *_channel_faults(spec, requested, channels),
         *_sparsity_faults(layer, requested, counts),
         *_cluster_faults(layer, requested, counts),
         *_format_faults(layer, requested, places, stored),
@@ -73,6 +76,7 @@ def _read_layer(
     return LayerFidelity(
         layer=layer,
         requested=requested,
+        channels=channels,
         weights=sum(count.weights for count in counts),
         zeros=sum(count.zeros for count in counts),
         rounding_zeros=sum(count.rounding_zeros for count in counts),
@@ -88,6 +92,17 @@ def _deflated_bytes(graph: Graph, places: Sequence[KernelPlace]) -> int:
     tensors = [kernel_tensor(graph, place) for place in places]
     spans = {(tensor.offset, tensor.length) for tensor in tensors}  # a layer that is used twice is stored once
     return sum(deflated_bytes(graph.file[start : start + length]) for start, length in spans)
+
+
+def _channels(graph: Graph, places: Sequence[KernelPlace]) -> int:
+    return max((kernel_tensor(graph, place).shape[place.channel_axis] for place in places), default=0)
+
+
+def _channel_faults(spec: LayerSpec, requested: LayerPolicy, found: int) -> list[str]:
+    wanted = spec.kept_channels(requested.channels)
+    if not spec.channels or found == wanted:
+        return []
+    return [f"Layer '{spec.name}' must keep {wanted} of {spec.channels} channels, found {found}."]
 
 
 def _sparsity_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count]) -> list[str]:

@@ -1,6 +1,6 @@
 """Impose a policy on weights without training: the proxy rung, and the exact end of the pruning stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import numpy as np
@@ -14,34 +14,71 @@ _LLOYD_ITERATIONS = 10
 FloatArray = NDArray[np.float32]
 
 
-def with_exact_zeros(model: Any, weights: LayerWeights, policy: Policy) -> LayerWeights:
+def with_exact_zeros(
+    model: Any, weights: LayerWeights, policy: Policy, start: LayerWeights, narrowed: Set[str]
+) -> LayerWeights:
     """Return the weights with at least the zeros that each layer's sparsity asks for.
 
     tfmot keeps every weight that ties with the threshold, so layers with repeated values can end with too few zeros;
     here the smallest magnitudes become zero, the first of equal ones first.
+
+    Args:
+        model: For its architecture.
+        weights: After pruning.
+        policy: What was asked.
+        start: Before pruning.
+        narrowed: Layers in which what is zero in ``start`` belongs to removed channels.
     """
-    return _on_compressed(model, weights, policy, lambda values, decided: _prune(values, decided.sparsity))
+
+    def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
+        return _prune(values, decided.sparsity)
+
+    return _on_compressed(model, weights, policy, impose, _alive(start, narrowed))
 
 
-def one_shot(model: Any, weights: LayerWeights, policy: Policy) -> LayerWeights:
-    """Return the weights pruned by magnitude and clustered by 1-D k-means, as the policy asks, without training."""
+def one_shot(model: Any, weights: LayerWeights, policy: Policy, narrowed: Set[str] = frozenset()) -> LayerWeights:
+    """Return the weights pruned by magnitude and clustered by 1-D k-means, as the policy asks, without training.
+
+    Args:
+        model: For its architecture.
+        weights: Trained; zero for what belongs to removed channels.
+        policy: What to impose.
+        narrowed: Layers of which some weights belong to removed channels: sparsity and clusters are about the others.
+    """
 
     def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
         pruned = _prune(values, decided.sparsity)
         return pruned if decided.clusters is None else _cluster(pruned, decided.clusters)
 
-    return _on_compressed(model, weights, policy, impose)
+    return _on_compressed(model, weights, policy, impose, _alive(weights, narrowed))
+
+
+#: Tells, for a variable of a layer, which of its weights there are to decide about; ``None`` for all.
+_Alive = Callable[[str, int], NDArray[np.bool_] | None]
+
+
+def _alive(start: LayerWeights, narrowed: Set[str]) -> _Alive:
+    return lambda name, number: start[name][number] != 0 if name in narrowed else None
 
 
 def _on_compressed(
-    model: Any, weights: LayerWeights, policy: Policy, impose: Callable[[FloatArray, LayerPolicy], FloatArray]
+    model: Any,
+    weights: LayerWeights,
+    policy: Policy,
+    impose: Callable[[FloatArray, LayerPolicy], FloatArray],
+    alive: _Alive,
 ) -> LayerWeights:
     result = {name: list(arrays) for name, arrays in weights.items()}
     for name, decided in policy.items():
         layer = model.get_layer(name)
         for variable in compressed_variables(layer):
             index = next(i for i, candidate in enumerate(layer.weights) if candidate is variable)
-            result[name][index] = impose(result[name][index], decided)
+            values, there = result[name][index], alive(name, index)
+            if there is None:
+                result[name][index] = impose(values, decided)
+            else:
+                result[name][index] = values.copy()
+                result[name][index][there] = impose(values[there], decided)
     return result
 
 

@@ -14,11 +14,12 @@ class StageTask:
     """One stage of one candidate.
 
     Attributes:
-        stage: ``prune``, ``cluster`` or ``quantize``.
+        stage: ``channels``, ``prune``, ``cluster`` or ``quantize``.
         policy: What is decided about every layer.
         recipe: Training settings of the stage; a ``PruneRecipe`` for ``prune``.
         steps: Optimizer steps to take.
         seed: Seeds batch order and every random draw.
+        narrowed: Layers of which some weights are zero because channels were removed.
     """
 
     stage: str
@@ -26,6 +27,11 @@ class StageTask:
     recipe: StageRecipe
     steps: int
     seed: int
+    narrowed: frozenset[str] = frozenset()
+
+    def keeps_zeros(self, layer: str) -> bool:
+        """Return whether weights of a layer that are zero must stay so."""
+        return layer in self.narrowed or (layer in self.policy and self.policy[layer].sparsity > 0)
 
 
 class StageRunner(Protocol):

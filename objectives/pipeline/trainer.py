@@ -1,10 +1,14 @@
-"""The collaborative pipeline: prune, cluster, quantization-aware training; each keeps what the one before achieved."""
+"""The collaborative pipeline: remove channels, prune, cluster, quantization-aware training; each keeps what the one before achieved."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import one_shot
 from paretune.objectives.pipeline.stage_tree import StageTree
@@ -20,7 +24,9 @@ class Trained:
     """What the pipeline made of a candidate.
 
     Attributes:
-        weights: Float weights by layer name, with the zeros and clusters of the policy.
+        weights: Float weights by layer name, with the zeros and clusters of the policy; what makes or reads a removed
+            channel is zero.
+        kept: Which output channels stay, for every layer that loses some; shape (channels,).
         training_steps: Optimizer steps spent.
         step_seconds: Wall seconds of these steps alone.
         seconds: Wall seconds by stage.
@@ -28,6 +34,7 @@ class Trained:
     """
 
     weights: LayerWeights
+    kept: Mapping[str, NDArray[np.bool_]]
     training_steps: int = 0
     step_seconds: float = 0.0
     seconds: Mapping[str, float]
@@ -42,6 +49,7 @@ class Pipeline:
         model: The working copy of the user's model, for its architecture; it is only read.
         weights: The trained weights to start from.
         samples: Number of training samples.
+        remover: Removes channels.
         runner: Trains a stage.
         tree: Knows the stages that have been trained before.
     """
@@ -49,6 +57,7 @@ class Pipeline:
     model: Any
     weights: LayerWeights
     samples: int
+    remover: ChannelRemover
     runner: StageRunner
     tree: StageTree
 
@@ -64,15 +73,18 @@ class Pipeline:
             Infeasible: The policy cannot be trained.
             LimitReached: The limit was spent first.
         """
+        removal = self.remover.removal(candidate.policy, candidate.recipe.channels.criterion)
+        start, narrowed = removal.without(self.weights), removal.narrowed
         if rung is Rung.PROXY:
-            return Trained(weights=one_shot(self.model, self.weights, candidate.policy), seconds={})
+            weights = one_shot(self.model, start, candidate.policy, narrowed)
+            return Trained(weights=weights, kept=removal.kept(), seconds={})
         _require_clusters_possible(candidate.policy)
         meter = Meter(limit)
         seconds: dict[str, float] = {}
-        tasks = [self._task(stage, candidate, rung) for stage in stages_of(candidate.policy)]
+        tasks = [self._task(stage, candidate, rung, narrowed) for stage in stages_of(candidate.policy)]
         branch = self.tree.branch(tasks)
         known, weights = branch.deepest_known()
-        weights = self.weights if weights is None else weights
+        weights = start if weights is None else weights
         for number, task in enumerate(tasks[known:], start=known):
             started = time.monotonic()
             weights = self.runner.run(task, weights, meter)
@@ -80,13 +92,14 @@ class Pipeline:
             seconds[task.stage] = time.monotonic() - started
         return Trained(
             weights=weights,
+            kept=removal.kept(),
             training_steps=meter.training_steps,
             step_seconds=meter.step_seconds,
             seconds=seconds,
             reused=tuple(task.stage for task in tasks[:known]),
         )
 
-    def _task(self, stage: str, candidate: Candidate, rung: Rung) -> StageTask:
+    def _task(self, stage: str, candidate: Candidate, rung: Rung, narrowed: frozenset[str]) -> StageTask:
         recipe = getattr(candidate.recipe, stage)
         return StageTask(
             stage=stage,
@@ -94,6 +107,7 @@ class Pipeline:
             recipe=recipe,
             steps=recipe.steps(self.samples, rung),
             seed=candidate.seed,
+            narrowed=narrowed,
         )
 
 

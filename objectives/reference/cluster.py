@@ -34,7 +34,7 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
             layer,
             number_of_clusters=decided.clusters,
             cluster_centroids_init=CENTROID_START,
-            preserve_sparsity=decided.sparsity > 0,
+            preserve_sparsity=task.keeps_zeros(layer.name),
         )
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
@@ -42,7 +42,7 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
         [
             (variable, False)
             for name, decided in policy.items()
-            if decided.sparsity > 0 and decided.clusters is None
+            if task.keeps_zeros(name) and decided.clusters is None
             for variable in compressed_variables(wrapped.get_layer(name))
         ]
     )

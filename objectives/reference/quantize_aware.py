@@ -57,13 +57,13 @@ def quantize_aware(
     def annotate(layer: Any) -> Any:
         return tfmot.quantization.keras.quantize_annotate_layer(layer) if layer.name in annotated else layer
 
-    wrapped = tfmot.quantization.keras.quantize_apply(wrap_layers(copy, annotate), scheme=_PolicyScheme(policy))
+    wrapped = tfmot.quantization.keras.quantize_apply(wrap_layers(copy, annotate), scheme=_PolicyScheme(task))
     layers = {_plain_name(layer): layer for layer in wrapped.layers}
     hold = holder(
         [
             (variable, decided.clusters is not None)
             for name, decided in policy.items()
-            if (decided.sparsity > 0 or decided.clusters is not None) and not _is_preserved(layers[name])
+            if (task.keeps_zeros(name) or decided.clusters is not None) and not _is_preserved(layers[name])
             for variable in _unquantized(layers[name])
         ]
     )
@@ -74,34 +74,35 @@ def quantize_aware(
 class _PolicyScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):  # type: ignore[misc]  # tfmot is untyped
     """tfmot's default 8-bit scheme with a weight quantizer for each layer's own policy."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, task: StageTask) -> None:
         super().__init__()
-        self._policy = policy
+        self._task = task
 
     def get_quantize_registry(self) -> Any:
-        return _PolicyRegistry(self._policy)
+        return _PolicyRegistry(self._task)
 
 
 class _PolicyRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):  # type: ignore[misc]  # untyped
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, task: StageTask) -> None:
         super().__init__()
-        self._policy = policy
+        self._task = task
 
     def get_quantize_config(self, layer: Any) -> Any:
         # A registry of its own, because tfmot hands out one shared config per class.
         config = default_8bit_quantize_registry.Default8BitQuantizeRegistry().get_quantize_config(layer)
-        quantizer = _weight_quantizer(layer, self._policy.get(layer.name, LayerPolicy()))
+        quantizer = _weight_quantizer(layer, self._task)
         if quantizer is not None:
             config.weight_quantizer = quantizer
         return config
 
 
-def _weight_quantizer(layer: Any, decided: LayerPolicy) -> Any:
+def _weight_quantizer(layer: Any, task: StageTask) -> Any:
+    decided = task.policy.get(layer.name, LayerPolicy())
     # both are fake-quantized by channel without zeros, and must be with them
     is_convolution = isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
     if decided.clusters is not None:
-        return (_GlobalCentroidsConv if is_convolution else _GlobalCentroids)(decided.sparsity > 0)
-    if decided.sparsity > 0:
+        return (_GlobalCentroidsConv if is_convolution else _GlobalCentroids)(task.keeps_zeros(layer.name))
+    if task.keeps_zeros(layer.name):
         return (
             prune_preserve.PrunePreserveDefault8BitConvWeightsQuantizer()
             if is_convolution

@@ -1,0 +1,49 @@
+"""The channels stage: the layers as they are, held to the zeros of the channels that are removed."""
+
+from typing import Any
+
+from paretune.objectives.engine.hold import Hold
+from paretune.objectives.engine.wrapping import position, read_variables, wrapped_model
+from paretune.objectives.pipeline.copies import fresh_layer
+from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.weights import LayerWeights, compressed_variables
+
+#: Nothing is clustered yet.
+_PLACES = 1
+
+
+class ChannelsGraph:
+    """Implements :class:`paretune.objectives.engine.graph.StageGraph` for training with channels removed.
+
+    It is enough that no kernel reads a removed channel: then whatever makes it has no gradient, and stays zero.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """Copy every layer of ``model``."""
+        self.model, self.variables = wrapped_model(model, fresh_layer)
+        self._holds = {
+            layer.name: [
+                (number, Hold(self.variables[layer.name][number], _PLACES))
+                for number in (position(layer, variable) for variable in compressed_variables(layer))
+            ]
+            for layer in model.layers
+        }
+
+    def decide(self, task: StageTask, weights: LayerWeights) -> None:
+        """Set what must stay zero."""
+        for name, holds in self._holds.items():
+            for number, hold in holds:
+                if task.keeps_zeros(name):
+                    hold.hold_zeros(weights[name][number])
+                else:
+                    hold.release()
+
+    def after_step(self) -> None:
+        """Hold the weights to their zeros."""
+        for holds in self._holds.values():
+            for _, hold in holds:
+                hold.project()
+
+    def effective(self) -> dict[str, list[Any]]:
+        """Return the weights."""
+        return read_variables(self.variables, lambda each: each)
