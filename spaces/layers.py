@@ -95,6 +95,12 @@ class LayerSpec:
         return self.refusals.get(subject, f"{self.kind} layers do not support it.")
 
 
+def kept_share(spec: LayerSpec, policy: Policy) -> float:
+    """Return about which share of its kernel weights a layer keeps: channels go that it makes, and that it reads."""
+    read = [policy[group].channels for group in spec.reads]
+    return policy[spec.name].channels * (sum(read) / len(read) if read else 1.0)
+
+
 def untouched_policy(layers: Iterable[LayerSpec]) -> Policy:
     """Return the policy that leaves every layer as it was: the baseline's, and any base model's."""
     return Policy(tuple((spec.name, LayerPolicy()) for spec in layers))

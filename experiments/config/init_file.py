@@ -74,6 +74,7 @@ data: {data}
 
 # What may be decided about each layer. Choices that a layer does not support are left out for it.
 space:
+  channels: [1, 0.75, 0.5, 0.25]          # share of the output channels kept: the only one that makes CPUs faster
   sparsity: [0, 0.5, 0.7, 0.8, 0.9]       # share of the weights set to zero; or {{from: 0, to: 0.9, step: 0.1}}
   clusters: [none, 32, 16, 8]             # distinct weight values kept
   quantization: [float32, dynamic_int8, int8, int8_qat, int4]   # also float16, int16x8
@@ -94,6 +95,7 @@ objectives: [metric, size_bytes]
 
 # How each candidate is retrained, stage by stage. More epochs: better results, slower trials.
 recipe:
+  channels: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, criterion: l1}}
   prune: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, pruning_schedule: polynomial}}
   cluster: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine}}
   quantize: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine}}

@@ -123,4 +123,7 @@ def _spelled(decided: LayerPolicy) -> Any:
     from ruamel.yaml.comments import CommentedMap
 
     clusters = "none" if decided.clusters is None else decided.clusters
-    return CommentedMap(sparsity=decided.sparsity, clusters=clusters, quantization=str(decided.quantization))
+    document = CommentedMap(sparsity=decided.sparsity, clusters=clusters, quantization=str(decided.quantization))
+    if decided.channels < 1:
+        document.insert(0, "channels", decided.channels)
+    return document

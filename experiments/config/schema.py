@@ -39,6 +39,7 @@ class TaskSection(Section):
 class KnobsSection(Section):
     """Choices of every knob: one value, a list of values, or a range (sparsity)."""
 
+    channels: Any = None
     sparsity: Any = None
     clusters: Any = None
     quantization: Any = None

@@ -4,8 +4,8 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.policy import LayerPolicy, Policy
+from paretune.spaces.layers import LayerSpec, kept_share
+from paretune.spaces.policy import KNOBS, LayerPolicy, Policy
 from paretune.spaces.recipe import Rung
 from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial, TrialState
@@ -23,10 +23,12 @@ def uniform_policies(space: Space) -> dict[str, tuple[LayerPolicy, Policy]]:
 
     Each with what it would decide about every layer. Policies that leave all layers untouched are left out.
     """
-    choices: dict[str, dict[object, None]] = {"sparsity": {0.0: None}, "clusters": {None: None}, "quantization": {}}
+    untouched = LayerPolicy()
+    choices: dict[str, dict[object, None]] = {knob: {getattr(untouched, knob): None} for knob in KNOBS}
+    choices["quantization"] = {}
     for parameter in space.parameters:
         choices[parameter.knob].update(dict.fromkeys(parameter.choices))
-    choices["quantization"] = choices["quantization"] or {LayerPolicy().quantization: None}
+    choices["quantization"] = choices["quantization"] or {untouched.quantization: None}
     found: dict[str, tuple[LayerPolicy, Policy]] = {}
     for values in itertools.product(*choices.values()):
         wish = LayerPolicy(**dict(zip(choices, values, strict=True)))  # type: ignore[arg-type]  # of the knob's kind
@@ -92,5 +94,5 @@ def _stored_bytes(policy: Policy, layers: Sequence[LayerSpec]) -> float:
         if decided.clusters is not None:
             bits = min(bits, math.log2(decided.clusters))
         of_zeros = -kept * math.log2(kept) - (1 - kept) * math.log2(1 - kept) if 0 < kept < 1 else 0.0
-        total += spec.weights * (of_zeros + kept * bits) / 8
+        total += kept_share(spec, policy) * spec.weights * (of_zeros + kept * bits) / 8
     return max(total, 1.0)

@@ -81,7 +81,8 @@ def _summary(content: CardContent) -> str:
     values = hyperparameters_text(content.trial.candidate.hyperparameters)
     return (
         f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
-        f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
+        + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels; ")
+        + f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
         + (f" Its hyperparameters were searched too: {values}." if values else "")
     )
 
@@ -170,8 +171,17 @@ def _policy_table(trial: Trial) -> str:
         achieved = ("-", "-", "-")
         if row is not None:
             achieved = (f"{row.zeros / row.weights:.1%}", f"{row.distinct} per {row.distinct_scope}", row.stored_as)
-        rows.append((layer, f"{decided.sparsity:.1%}", clusters, str(decided.quantization), *achieved))
-    return _table(("layer", "sparsity", "clusters", "format", "zeros", "distinct", "stored as"), rows)
+        rows.append(
+            (
+                layer,
+                f"{decided.channels:.1%}",
+                f"{decided.sparsity:.1%}",
+                clusters,
+                str(decided.quantization),
+                *achieved,
+            )
+        )
+    return _table(("layer", "channels", "sparsity", "clusters", "format", "zeros", "distinct", "stored as"), rows)
 
 
 def _faults(trial: Trial) -> str:

@@ -12,7 +12,13 @@ from paretune.spaces.policy import KNOBS
 #: Decisions that change several knobs at once get columns of their own up to this many columns in all.
 _MOST_COLUMNS = 60
 _LONGEST_NAME = 30
-_TITLES = {"sparsity": "sparsity", "clusters": "clusters", "quantization": "number format", "": "several knobs"}
+_TITLES = {
+    "channels": "channels kept",
+    "sparsity": "sparsity",
+    "clusters": "clusters",
+    "quantization": "number format",
+    "": "several knobs",
+}
 #: Rises below this share of the largest one look alike.
 _TOLD_APART = 3e-3
 _COLUMN_INCHES, _ROW_INCHES = 0.38, 0.27
@@ -102,8 +108,13 @@ def _groups(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[Column]]:
 
 
 def _mild_first(columns: Mapping[Column, None]) -> list[Column]:
-    """Sort by sparsity, then by fewer clusters; formats stay in the order of the space."""
-    return sorted(columns, key=lambda column: (dict(column).get("sparsity", 0), -(dict(column).get("clusters") or 1e9)))
+    """Sort by channels removed, sparsity, then by fewer clusters; formats stay in the order of the space."""
+
+    def severity(column: Column) -> tuple[float, float, float]:
+        chosen = dict(column)
+        return -chosen.get("channels", 1), chosen.get("sparsity", 0), -(chosen.get("clusters") or 1e9)
+
+    return sorted(columns, key=severity)
 
 
 def _rises(layers: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> FloatArray:
@@ -121,7 +132,7 @@ def _rises(layers: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Fl
 
 def _label(column: Column) -> str:
     unit = " clusters" if len(column) > 1 else ""
-    spelled = {"sparsity": "{:.0%}", "clusters": "{}" + unit, "quantization": "{}"}
+    spelled = {"channels": "{:.0%}", "sparsity": "{:.0%}", "clusters": "{}" + unit, "quantization": "{}"}
     return " + ".join(spelled[knob].format(value) for knob, value in column)
 
 

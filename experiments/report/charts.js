@@ -52,6 +52,7 @@ function hoverText(report, row) {
   const values = report.objectives.map(({ name, short }) => `${short} ${valueText(name, row.values[name])}`);
   const lines = [`<b>${trialName(report, row)}</b> ${row.trial === report.baseline ? "" : `(${kind})`}`, values.join("   ")];
   if (row.trial !== report.baseline) {
+    if (row.channels !== "-") lines.push(`channels kept ${row.channels}`);
     lines.push(`zeros ${percentText(row.zeros)}   clusters ${row.clusters}`, literal(row.formats));
   }
   if (row.hyperparameters) lines.push(literal(row.hyperparameters));

@@ -15,7 +15,7 @@ def model_documents(run: Run, trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
     ::
 
-        [{"architecture": "...", "layers": [{"name", "kind", "shape", "weights", "macs"}, ...],
+        [{"architecture": "...", "layers": [{"name", "kind", "shape", "weights", "macs", "channels"}, ...],
           "bytes": [418, ...], "file_bytes": 290155}, ...]
 
     ``bytes`` are those of each layer's deflated weights in the uncompressed file, and ``file_bytes`` are that file's;
@@ -31,6 +31,7 @@ def model_documents(run: Run, trials: Sequence[Trial]) -> list[dict[str, Any]]:
                     "shape": "x".join(map(str, spec.weight_shape)),
                     "weights": spec.weights,
                     "macs": spec.macs,
+                    "channels": spec.channels,
                 }
                 for spec in description.layers
             ],

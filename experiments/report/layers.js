@@ -19,23 +19,27 @@ function formatDegree(report, name) {
   return bits === undefined ? 0 : 1 - (Math.log2(bits) - 2) / 3;
 }
 
-/** The unit of the profile that a layer belongs to, and what the trial's option of it costs. */
+/** What the trial's options of the units that begin with a layer cost; `first` is the layer that speaks for it elsewhere. */
 function costOf(report, row, layer) {
   if (!report.profile || !row.options) return null;
-  const index = report.profile.units.findIndex((unit) => unit.layers.includes(layer));
-  if (index < 0) return null;
-  const unit = report.profile.units[index];
-  return { unit, isFirst: unit.layers[0] === layer, drop: unit.drops[row.options[index]], rise: unit.rises[row.options[index]] };
+  const units = report.profile.units.map((unit, index) => ({ first: unit.layers[0], layers: unit.layers, drop: unit.drops[row.options[index]] }));
+  const own = units.filter(({ layers }) => layers.includes(layer));
+  if (own.length === 0) return null;
+  const drops = own.filter(({ first }) => first === layer).map(({ drop }) => drop);
+  if (drops.length === 0) return { first: own[0].first, drop: null };
+  return { first: layer, drop: drops.includes(null) ? null : drops.reduce((sum, drop) => sum + drop, 0) };
 }
 
 function layerRow(report, row, model, index, most) {
   const layer = model.layers[index];
-  const [sparsity, clusters, format] = row.policy[index];
-  const [zeros, weights, distinct, scope, storedAs, bytes, added] = row.found[index] ?? [];
+  const [sparsity, clusters, format, kept] = row.policy[index];
+  const [zeros, weights, distinct, scope, storedAs, bytes, added, channels] = row.found[index] ?? [];
   const isFound = weights !== undefined;
   const expected = format === "int8_qat" ? "int8" : format;
   const cells = [
     element("th", { scope: "row", class: "name" }, layer.name, element("small", {}, `${layer.kind} ${layer.shape}`)),
+    heatCell(layer.channels ? percentText(kept) : "-", 1 - kept, "asked"),
+    heatCell(isFound && layer.channels ? `${channels} of ${layer.channels}` : "-", 1 - kept, isFound && layer.channels && channels !== Math.max(1, Math.round(layer.channels * kept)) ? "fault" : ""),
     heatCell(percentText(sparsity), sparsity, "asked"),
     heatCell(isFound ? percentText(zeros / weights) : "-", zeros / weights, isFound && zeros - added < Math.round(weights * sparsity) - 1 ? "fault" : ""),
     heatCell(clusters === null ? "free" : String(clusters), clusterDegree(clusters), "asked"),
@@ -46,7 +50,7 @@ function layerRow(report, row, model, index, most) {
   const before = model.bytes?.[index];
   cells.push(bytesCell("before", before, model.file_bytes, most, "first"), bytesCell("after", bytes, row.values.size_bytes, most),
     element("td", { class: "number" }, before && bytes ? `${(before / bytes).toFixed(1)}x` : "-"));
-  if (most.hasCosts) cells.push(costCell(costOf(report, row, layer.name), most));
+  if (most.hasCosts) cells.push(costCell(costOf(report, row, layer.name), layer.name, most));
   return element("tr", {}, cells);
 }
 
@@ -58,9 +62,9 @@ function bytesCell(kind, bytes, fileBytes, most, more = "") {
     element("span", { class: "bar-text" }, element("span", {}, bytesText(bytes)), element("small", {}, percentText(share))), bar(kind, share / most.share));
 }
 
-function costCell(cost, most) {
+function costCell(cost, layer, most) {
   if (cost === null) return element("td", { class: "first" }, "-");
-  if (!cost.isFirst) return element("td", { class: "first" }, element("small", {}, `together with ${cost.unit.layers[0]}`));
+  if (cost.first !== layer) return element("td", { class: "first" }, element("small", {}, `together with ${cost.first}`));
   if (cost.drop === null) return element("td", { class: "first" }, "not measured");
   return element("td", { class: "bars first" }, general(cost.drop, 2), bar("cost", cost.drop / most.drop));
 }
@@ -80,9 +84,9 @@ function layersTable(report, row) {
   const group = (text, span) => element("th", { scope: "colgroup", colspan: span, class: "first" }, text);
   const column = (text, kind = "") => element("th", { scope: "col", class: kind }, text);
   const head = element("thead", {},
-    element("tr", {}, element("td", { class: "name" }), group("zeros", 2), group("distinct values", 2), group("number format", 2),
+    element("tr", {}, element("td", { class: "name" }), group("channels kept", 2), group("zeros", 2), group("distinct values", 2), group("number format", 2),
       group("bytes, deflated", 3), most.hasCosts ? group(`${report.metric} it costs`, 1) : null),
-    element("tr", {}, column("layer", "name"), ...[0, 1, 2].flatMap(() => [column("asked", "asked"), column("in the file")]),
+    element("tr", {}, column("layer", "name"), ...[0, 1, 2, 3].flatMap(() => [column("asked", "asked"), column("in the file")]),
       column("before", "first"), column("after"), column("smaller", "number"), most.hasCosts ? column("alone, untrained", "first") : null));
   const total = (name, old, now, withBars) => totalRow(name, [old, model.file_bytes], [now, row.values.size_bytes], most, withBars);
   const foot = row.found.length === 0 ? null : element("tfoot", {},
@@ -96,7 +100,7 @@ function layersTable(report, row) {
 function totalRow(name, [before, fileBefore], [after, fileAfter], most, withBars) {
   const known = Number.isFinite(before) && before > 0;
   const cell = (kind, bytes, file, more) => (withBars ? bytesCell(kind, bytes, file, most, more) : element("td", { class: more }, bytesText(bytes)));
-  return element("tr", {}, element("th", { scope: "row", colspan: 7 }, name),
+  return element("tr", {}, element("th", { scope: "row", colspan: 9 }, name),
     known ? cell("before", before, fileBefore, "first") : element("td", { class: "first" }, "-"), cell("after", after, fileAfter, ""),
     element("td", { class: "number" }, known && after > 0 ? `${(before / after).toFixed(1)}x` : "-"), most.hasCosts ? element("td", { class: "first" }) : null);
 }

@@ -39,9 +39,10 @@ def trial_row(trial: Trial, places: TrialPlaces, options: Sequence[int] | None) 
     ::
 
         {"trial": 12, "state": "complete", "origin": "seed", "reason": "", "model": 0, "hyperparameters": "",
-         "policy": [[0.5, 16, "int8"], ...], "zeros": 0.42, "clusters": "8..32", "formats": "int8:4",
+         "policy": [[0.5, 16, "int8", 0.75], ...], "channels": "50..75%", "zeros": 0.42, "clusters": "8..32", "formats": "int8:4",
          "values": {...}, "test": {...}, "costs": [...], "rank": 3, "feasible": true, "front": true, "knee": false,
-         "found": [[zeros, weights, distinct, scope, stored_as, deflated_bytes, rounding_zeros], ...], "faults": [],
+         "found": [[zeros, weights, distinct, scope, stored_as, deflated_bytes, rounding_zeros, channels], ...],
+         "faults": [],
          "latency": {...}, "steps": 120, "seconds": 8.5, "options": [0, 3, ...], "export": "...", "file": "..."}
 
     Policy and ``found`` are in the order of the model's layers. What a trial has not got is left out: a failed one has
@@ -61,9 +62,10 @@ def trial_row(trial: Trial, places: TrialPlaces, options: Sequence[int] | None) 
         "model": places.architectures.index(candidate.architecture),
         "hyperparameters": hyperparameters_text(candidate.hyperparameters),
         "policy": [
-            [round(decided.sparsity, 6), decided.clusters, str(decided.quantization)]
+            [round(decided.sparsity, 6), decided.clusters, str(decided.quantization), round(decided.channels, 6)]
             for decided in candidate.policy.values()
         ],
+        "channels": summary.channels,
         "zeros": round(summary.sparsity, 6),
         "clusters": summary.clusters,
         "formats": summary.formats,
@@ -89,6 +91,7 @@ def _measured(trial: Trial, places: TrialPlaces) -> dict[str, Any]:
                 layer.stored_as,
                 layer.deflated_bytes,
                 layer.rounding_zeros,
+                layer.channels,
             ]
             for layer in measurement.fidelity.layers
         ],

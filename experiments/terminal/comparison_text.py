@@ -65,7 +65,7 @@ def _knob(decided: LayerPolicy | None, knob: int) -> str:
     if decided is None:
         return "no such layer"
     clusters = "-" if decided.clusters is None else str(decided.clusters)
-    return (f"{decided.sparsity:.1%}", clusters, str(decided.quantization))[knob]
+    return (f"{decided.channels:.1%}", f"{decided.sparsity:.1%}", clusters, str(decided.quantization))[knob]
 
 
 def _bytes(side: Side, layer: str) -> str:

@@ -126,7 +126,8 @@ def _confusion_lines(confusion: Confusion) -> Iterator[str]:
 
 def _decision(decided: LayerPolicy) -> str:
     clusters = "free values" if decided.clusters is None else f"{decided.clusters} clusters"
-    return f"{decided.sparsity:.0%} zeros, {clusters}, {decided.quantization}"
+    channels = "" if decided.channels == 1 else f"{decided.channels:.0%} of its channels, "
+    return f"{channels}{decided.sparsity:.0%} zeros, {clusters}, {decided.quantization}"
 
 
 def _zeros(row: LayerFidelity) -> str:

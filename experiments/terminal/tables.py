@@ -56,7 +56,9 @@ def front_table(front: Front, metric: str, neighbours: Mapping[int, Neighbour] |
     table = plain_table()
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column(metric, justify="right", min_width=13, no_wrap=True)
-    for name in ("size", "smaller", "latency", *(short_name(name) for name in others), "zeros", "clusters"):
+    has_widths = any(policy_summary(point.trial).channels != "-" for point in front.points)
+    widths = ["channels"] if has_widths else []
+    for name in ("size", "smaller", "latency", *(short_name(name) for name in others), *widths, "zeros", "clusters"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("formats", ratio=1)
     has_variants = any(point.trial.candidate.hyperparameters for point in front.points)
@@ -67,14 +69,14 @@ def front_table(front: Front, metric: str, neighbours: Mapping[int, Neighbour] |
         cells = _front_cells(front, point.trial, metric, others)
         if noise:
             cells[0] += NOISE if point.trial.number in noise else " "
-        cells += _policy_cells(point.trial)
+        cells += _policy_cells(point.trial, with_widths=has_widths)
         if has_variants:
             cells.append(hyperparameters_text(point.trial.candidate.hyperparameters))
         table.add_row(mark, *cells, style="bold" if point.knee else None)
     if front.baseline is not None:
         if front.points:
             table.add_section()
-        cells = [*_front_cells(front, front.baseline, metric, others), "-", "-", "float32"]
+        cells = [*_front_cells(front, front.baseline, metric, others), *("-" for _ in widths), "-", "-", "float32"]
         cells[0] += " " if noise else ""
         if has_variants:
             cells.append(hyperparameters_text(front.baseline.candidate.hyperparameters))
@@ -116,9 +118,9 @@ def _front_cells(front: Front, trial: Trial, metric: str, others: list[str]) -> 
     ]
 
 
-def _policy_cells(trial: Trial) -> list[str]:
+def _policy_cells(trial: Trial, *, with_widths: bool) -> list[str]:
     summary = policy_summary(trial)
-    return [f"{summary.sparsity:.0%}", summary.clusters, summary.formats]
+    return [*([summary.channels] if with_widths else []), f"{summary.sparsity:.0%}", summary.clusters, summary.formats]
 
 
 def times_smaller(baseline: Trial | None, size: float | None) -> str:

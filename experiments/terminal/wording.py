@@ -85,17 +85,23 @@ def budget_text(budget: Budget) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySummary:
-    """A policy in three columns.
+    """A policy in a few columns.
 
     Attributes:
+        channels: Range of the shares of their channels that layers keep, such as ``50..75%``; ``-`` where all do.
         sparsity: Share of all kernel weights set to zero, in [0, 1); weighted by layer size where the file tells it.
         clusters: Range of the cluster counts, such as ``8..32``; ``-`` where no layer is clustered.
         formats: Number formats with how many layers have each, such as ``int8:4 int4:1``, most frequent first.
     """
 
+    channels: str
     sparsity: float
     clusters: str
     formats: str
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}"
 
 
 def policy_summary(trial: Trial) -> PolicySummary:
@@ -107,7 +113,9 @@ def policy_summary(trial: Trial) -> PolicySummary:
     zeros = sum(decided.sparsity * shares[name] for name, decided in policy.items())
     counts = sorted({decided.clusters for decided in policy.values() if decided.clusters is not None})
     formats = Counter(str(decided.quantization) for decided in policy.values())
+    kept = sorted({decided.channels for decided in policy.values() if decided.channels < 1})
     return PolicySummary(
+        channels="-" if not kept else _percent(kept[0]) + (f"..{_percent(kept[-1])}" if len(kept) > 1 else ""),
         sparsity=zeros / total if total else 0.0,
         clusters="-" if not counts else (str(counts[0]) if len(counts) == 1 else f"{counts[0]}..{counts[-1]}"),
         formats=" ".join(f"{mode}:{count}" if len(formats) > 1 else mode for mode, count in formats.most_common()),

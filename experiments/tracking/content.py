@@ -180,7 +180,7 @@ def policy_table(trial: Trial) -> dict[str, Any]:
     rows = []
     for layer, decided in trial.candidate.policy.items():
         row = found.get(layer)
-        asked = [layer, decided.sparsity, decided.clusters, str(decided.quantization)]
+        asked = [layer, decided.channels, decided.sparsity, decided.clusters, str(decided.quantization)]
         rows.append(
             [*asked, None, None, None, None]
             if row is None
@@ -192,7 +192,17 @@ def policy_table(trial: Trial) -> dict[str, Any]:
                 row.deflated_bytes,
             ]
         )
-    columns = ["layer", "sparsity", "clusters", "format", "zeros", "distinct", "stored_as", "deflated_bytes"]
+    columns = [
+        "layer",
+        "channels",
+        "sparsity",
+        "clusters",
+        "format",
+        "zeros",
+        "distinct",
+        "stored_as",
+        "deflated_bytes",
+    ]
     return {"columns": columns, "data": rows}
 
 

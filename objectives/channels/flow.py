@@ -17,19 +17,89 @@ from paretune.objectives.tfmot_support import activation_name
 
 #: Layers that work on every channel alone, whatever they do to the other axes.
 _ALONG = frozenset(
-    """Activation ActivityRegularization AlphaDropout AveragePooling1D AveragePooling2D BatchNormalization Cropping1D
-    Cropping2D Dropout ELU GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D
-    GlobalMaxPooling1D GlobalMaxPooling2D LeakyReLU MaxPooling1D MaxPooling2D PReLU ReLU SpatialDropout1D
-    SpatialDropout2D ThresholdedReLU UpSampling1D UpSampling2D ZeroPadding1D ZeroPadding2D""".split()
+    {
+        "Activation",
+        "ActivityRegularization",
+        "AlphaDropout",
+        "AveragePooling1D",
+        "AveragePooling2D",
+        "BatchNormalization",
+        "Cropping1D",
+        "Cropping2D",
+        "Dropout",
+        "ELU",
+        "GaussianDropout",
+        "GaussianNoise",
+        "GlobalAveragePooling1D",
+        "GlobalAveragePooling2D",
+        "GlobalMaxPooling1D",
+        "GlobalMaxPooling2D",
+        "LeakyReLU",
+        "MaxPooling1D",
+        "MaxPooling2D",
+        "PReLU",
+        "ReLU",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "ThresholdedReLU",
+        "UpSampling1D",
+        "UpSampling2D",
+        "ZeroPadding1D",
+        "ZeroPadding2D",
+    }
 )
 _ACTIVATIONS_ALONG = frozenset(
-    """elu exponential gelu hard_sigmoid leaky_relu linear mish relu relu6 selu sigmoid silu softplus softsign swish tanh
-    LeakyReLU ReLU""".split()
+    {
+        "elu",
+        "exponential",
+        "gelu",
+        "hard_sigmoid",
+        "leaky_relu",
+        "linear",
+        "mish",
+        "relu",
+        "relu6",
+        "selu",
+        "sigmoid",
+        "silu",
+        "softplus",
+        "softsign",
+        "swish",
+        "tanh",
+        "LeakyReLU",
+        "ReLU",
+    }
 ) | {""}
-_JOINING = frozenset("Add Subtract Multiply Average Maximum Minimum".split())
-_OPERATIONS_ALONG = frozenset("nn.relu nn.relu6 nn.silu nn.gelu math.sigmoid math.tanh math.abs".split())
+_JOINING = frozenset(
+    {
+        "Add",
+        "Subtract",
+        "Multiply",
+        "Average",
+        "Maximum",
+        "Minimum",
+    }
+)
+_OPERATIONS_ALONG = frozenset(
+    {
+        "nn.relu",
+        "nn.relu6",
+        "nn.silu",
+        "nn.gelu",
+        "math.sigmoid",
+        "math.tanh",
+        "math.abs",
+    }
+)
 _OPERATIONS_JOINING = frozenset(
-    "__operators__.add math.add math.subtract math.multiply math.maximum math.minimum".split()
+    {
+        "__operators__.add",
+        "math.add",
+        "math.subtract",
+        "math.multiply",
+        "math.maximum",
+        "math.minimum",
+    }
 )
 
 
@@ -216,7 +286,7 @@ class _Step:
     def depthwise(self, labels: Labels) -> Labels:
         """Some kernels for each channel, whose results come one after the other."""
         kernel = self.layer.depthwise_kernel
-        self.note(self._number(kernel), 2, labels)
+        self._read(kernel, labels, 2)
         passed = np.repeat(labels, kernel.shape[3])
         self._bias(passed)
         return passed

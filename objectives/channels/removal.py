@@ -30,7 +30,9 @@ class Removal:
     def narrowed(self) -> frozenset[str]:
         """The layers of which some weights go."""
         return frozenset(
-            name for name, own in self.channels.slices.items() if any(np.isin(each.labels, self.dead).any() for each in own)
+            name
+            for name, own in self.channels.slices.items()
+            if any(np.isin(each.labels, self.dead).any() for each in own)
         )
 
     def kept(self) -> dict[str, NDArray[np.bool_]]:

@@ -34,8 +34,9 @@ def read_fidelity(
     A layer with several kernels (a recurrent one) is counted kernel by kernel: weights and zeros are added up, the
     larger number of distinct values is told. A kernel that the converter split is counted as a whole.
 
-    A layer is at fault when it has other channels than asked; when a kernel has fewer zeros than asked, less one, not counting those that rounding added;
-    when it has more distinct values than clusters were asked; or when it is not stored in the format asked.
+    A layer is at fault when it has other channels than asked; when a kernel has fewer zeros than asked, less one, not
+    counting those that rounding added; when it has more distinct values than clusters were asked; or when it is not
+    stored in the format asked.
 
     Args:
         template: What ``float_file`` was filled from.
@@ -49,10 +50,7 @@ def read_fidelity(
     """
     graphs = read_graph(float_file), read_graph(exported)
     return Fidelity(
-        tuple(
-            _read_layer(*graphs, layer, policy[layer.name], template.places.get(layer.name, ()))
-            for layer in layers
-        )
+        tuple(_read_layer(*graphs, layer, policy[layer.name], template.places.get(layer.name, ())) for layer in layers)
     )
 
 

@@ -1,4 +1,4 @@
-"""The collaborative pipeline: remove channels, prune, cluster, quantization-aware training; each keeps what the one before achieved."""
+"""The collaborative pipeline: channels, prune, cluster, quantize; each stage keeps what the one before achieved."""
 
 import time
 from collections.abc import Mapping

@@ -35,7 +35,7 @@ from paretune.objectives.reference.fitting import AfterEachStep, fit
 from paretune.objectives.reference.hold import holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables
-from paretune.spaces.policy import LayerPolicy, Policy
+from paretune.spaces.policy import LayerPolicy
 
 
 def quantize_aware(

@@ -1,14 +1,12 @@
 """The additive problem, solved exactly: one option for every unit, costs that add up, and no sum that another beats."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paretune.search.front import FloatArray
-from paretune.search.funnel.profile import Profile
-from paretune.spaces.objective import Objective
 
 IntArray = NDArray[np.int64]
 
@@ -63,9 +61,9 @@ def additive_front(units: Sequence[FloatArray], *, most_sums: int = MOST_SUMS) -
         usable = np.flatnonzero(np.isfinite(unit).all(axis=1))
         if not usable.size:
             raise ValueError(f"unit {number} has no option that can be taken")
-        usable = usable[_front_of(unit[usable])]
+        usable = usable[front_of(unit[usable])]
         sums = (costs[:, None, :] + unit[usable][None, :, :]).reshape(-1, unit.shape[1])
-        kept = _front_of(sums)
+        kept = front_of(sums)
         if len(kept) > most_sums:
             kept, is_exact = kept[_thinned(sums[kept], most_sums)], False
         before, chosen = np.divmod(kept, len(usable))
@@ -74,25 +72,7 @@ def additive_front(units: Sequence[FloatArray], *, most_sums: int = MOST_SUMS) -
     return AdditiveFront(costs[order], options[order], is_exact)
 
 
-def solve(profile: Profile, objectives: Sequence[Objective]) -> AdditiveFront:
-    """Return the best policies if the effects of single decisions simply added up.
-
-    Args:
-        profile: The effects.
-        objectives: Latency is a cost only if it is among them.
-
-    Returns:
-        The front of the rise of the loss, the bytes of the file and, if asked, the rise of the latency ratio.
-    """
-    has_latency = any(objective.name == "latency_ratio" for objective in objectives)
-    names = ("loss", "bytes", "latency") if has_latency else ("loss", "bytes")
-    front = additive_front([np.stack([getattr(costs, name) for name in names], axis=1) for costs in profile.costs])
-    costs = front.costs.copy()
-    costs[:, 1] += profile.fixed_bytes
-    return replace(front, costs=costs)
-
-
-def _front_of(rows: FloatArray) -> IntArray:
+def front_of(rows: FloatArray) -> IntArray:
     """Return the places of the rows that no other dominates; of equal ones, one."""
     import moocore
 

@@ -30,7 +30,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A layer, or layers that share one decision.
+    """A layer, or layers that share one decision; how wide layers are is a unit of its own.
 
     Attributes:
         layers: Their names.
@@ -48,6 +48,11 @@ class Unit:
     def name(self) -> str:
         """Name of its first layer."""
         return self.layers[0]
+
+    @property
+    def is_width(self) -> bool:
+        """Whether it decides about channels."""
+        return self.parameters[0].knob == "channels"
 
 
 def choice_of_trial(trial: Trial, space: Space) -> Mapping[str, int] | None:
@@ -104,12 +109,12 @@ class Encoding:
 
 
 def _units_of(space: Space) -> tuple[Unit, ...]:
-    by_layers: dict[tuple[str, ...], list[Parameter]] = {}
+    by_layers: dict[tuple[bool, tuple[str, ...]], list[Parameter]] = {}
     for parameter in space.parameters:
-        by_layers.setdefault(parameter.layers, []).append(parameter)
+        by_layers.setdefault((parameter.knob == "channels", parameter.layers), []).append(parameter)
     units = []
     specs = {spec.name: spec for spec in space.layers}
-    for layers, parameters in by_layers.items():
+    for (_, layers), parameters in by_layers.items():
         options: dict[tuple[LayerPolicy, ...], Option] = {}
         number_of: dict[tuple[LayerPolicy, ...], int] = {}
         option_of: dict[tuple[int, ...], int] = {}

@@ -12,6 +12,7 @@ from paretune.search.funnel.experience import Experience, farthest_recovery, pro
 from paretune.search.funnel.prediction import Bend, Prediction
 from paretune.search.funnel.profile import Profile
 from paretune.search.funnel.residual import MOST_POINTS, GaussianProcess, Kernel, likeliest_kernel, points_of_choice
+from paretune.search.funnel.widths import Widths
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Direction, Objective
 from paretune.spaces.proxy import Proxy
@@ -38,8 +39,8 @@ class Predictor:
     """Predicts the objectives of policies from their proxies, or from the profile where they have none.
 
     The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
-    teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile adds
-    up, which depends on the number formats alone, corrected as the trials' were.
+    teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile
+    tells, which depends on channels and number formats alone, corrected as the trials' were.
 
     Args:
         problem: The objectives.
@@ -60,6 +61,7 @@ class Predictor:
         self._objectives = problem.objectives
         self._metric = next(iter(problem.description.objectives.values()))
         self._encoding = encoding
+        self._widths = Widths(encoding)
         self._baseline = baseline
         self._common = baseline if common is None else common
         self._profile: Profile | None = None
@@ -274,7 +276,7 @@ class Predictor:
         self, objective: Objective, base: float, profile: Profile, rows: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         def added_up(known: IntArray) -> FloatArray:
-            return base + self._sum_of(profile, known, "latency")
+            return self._latency_of(base, profile, known)
 
         if not any(objective.name in values for _, values in self._told):
             return added_up(rows), np.full(len(rows), objective.tolerance)
@@ -299,11 +301,34 @@ class Predictor:
     def _untrained_size(self, objective: Objective, rows: IntArray) -> FloatArray:
         sizes = np.full(len(rows), self._baseline[objective.name])
         if self._profile is not None and objective.name == "size_bytes":
-            sizes = np.maximum(self._profile.fixed_bytes + self._sum_of(self._profile, rows, "bytes"), 1.0)
+            sizes = np.maximum(self._profile.fixed_bytes + self._bytes_of(self._profile, rows), 1.0)
         for place, row in enumerate(map(tuple, rows.tolist())):
             if row in self._proxies:
                 sizes[place] = self._proxies[row].values[objective.name]
         return sizes
+
+    def _bytes_of(self, profile: Profile, rows: IntArray) -> FloatArray:
+        """Return the bytes of all weights: those of full width, as far as layers keep their channels."""
+        return np.asarray(
+            np.sum(
+                [
+                    costs.bytes[rows[:, unit]] * self._widths.of_unit(unit, rows)
+                    for unit, costs in enumerate(profile.costs)
+                    if not profile.units[unit].is_width
+                ],
+                axis=0,
+            )
+        )
+
+    def _latency_of(self, base: float, profile: Profile, rows: IntArray) -> FloatArray:
+        """Return the latency ratio: rises by number formats add up, removed channels scale the whole."""
+        latency = np.full(len(rows), base)
+        for unit, costs in enumerate(profile.costs):
+            if not profile.units[unit].is_width:
+                latency += costs.latency[rows[:, unit]]
+        for unit in self._widths.columns:
+            latency *= 1 + profile.costs[unit].latency[rows[:, unit]] / base
+        return latency
 
     @staticmethod
     def _sum_of(profile: Profile, rows: IntArray, name: str) -> FloatArray:

@@ -61,7 +61,9 @@ class ProfilePlan:
         """Policies that show the bytes of every option; none where every option is measured alone."""
         if self.is_whole:
             return ()
-        distinct = [_of_distinct_bytes(unit) for unit in self.units]
+        distinct = [_of_distinct_bytes(unit) for unit in self.units if not unit.is_width]
+        if not distinct:
+            return ()
         most = max(len(options) for options in distinct)
         return tuple(
             self.space.policy({**self._base, **_merged(options[turn % len(options)] for options in distinct)})
@@ -72,8 +74,8 @@ class ProfilePlan:
     def pairs(self) -> tuple[tuple[Option, Option], ...]:
         """Random pairs of options of different units, drawn from those that are measured alone."""
         draws = random.Random(self._seed)  # noqa: S311  # no secret depends on it
-        by_unit = {unit.layers: [option for other, option in self.singles if other is unit] for unit in self.units}
-        able = [options for options in by_unit.values() if options]
+        by_unit = ([option for other, option in self.singles if other is unit] for unit in self.units)
+        able = [options for options in by_unit if options]
         if len(able) < 2:
             return ()
         found = []
@@ -120,7 +122,9 @@ class OptionCosts:
         loss: Rise of the validation loss, at least 0; shape (options,).
         metric: Change of the task's metric for the worse; may be below 0, by noise.
         latency: Rise of the latency ratio; 0 where it was not measured.
-        bytes: Deflated bytes of the file that depend on the option: its weights, and what goes with their formats.
+        bytes: Deflated bytes of the file that depend on the option: its weights, and what goes with their formats. Of
+            an option about channels, by how many the whole file changes: it depends on what else is decided, see
+            :mod:`paretune.search.funnel.widths`.
     """
 
     loss: FloatArray
@@ -194,9 +198,12 @@ def read_profile(plan: ProfilePlan, proxies: Mapping[str, Proxy], metric: str, s
     for unit in plan.units:
         rows = [_option_row(plan, option, proxies, base, metric=metric, sign=sign) for option in unit.options]
         loss, worse, latency = np.array(rows).T
-        weights = np.array([of_file.of_layers(unit.layers, option.decided) for option in unit.options])
+        if unit.is_width:
+            weights = np.array([_file_change(plan, option, proxies, base) for option in unit.options])
+        else:
+            weights = np.array([of_file.of_layers(unit.layers, option.decided) for option in unit.options])
         costs.append(OptionCosts(loss=loss, metric=worse, latency=latency, bytes=weights))
-    searched = {layer for unit in plan.units for layer in unit.layers}
+    searched = {layer for unit in plan.units if not unit.is_width for layer in unit.layers}
     pinned = [(name, decided) for name, decided in base.policy.items() if name not in searched]
     names, decisions = [name for name, _ in pinned], [decided for _, decided in pinned]
     return Profile(
@@ -221,6 +228,11 @@ def _option_row(
         sum(sign * (base.values[metric] - part.values[metric]) for part in found),
         sum(_latency(part, base) - _latency(base, base) for part in found),
     )
+
+
+def _file_change(plan: ProfilePlan, option: Option, proxies: Mapping[str, Proxy], base: Proxy) -> float:
+    measured = proxies.get(plan.single(option).digest)
+    return np.inf if measured is None else measured.values["size_bytes"] - base.values["size_bytes"]
 
 
 def _latency(proxy: Proxy, base: Proxy) -> float:
@@ -248,6 +260,7 @@ class _FileBytes:
     """
 
     def __init__(self, proxies: Sequence[Proxy]) -> None:
+        proxies = [proxy for proxy in proxies if all(decided.channels == 1 for decided in proxy.policy.values())]
         self._weights = {
             (name, _same_bytes(decided)): proxy.layer_bytes[name]
             for proxy in proxies

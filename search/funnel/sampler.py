@@ -8,13 +8,14 @@ import numpy as np
 from paretune.search.advisers.sampler import PolicySampler
 from paretune.search.feasibility import bound_of
 from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
-from paretune.search.funnel.additive import AdditiveFront, farthest_first, solve
+from paretune.search.funnel.additive import AdditiveFront, farthest_first
 from paretune.search.funnel.encoding import Encoding, IntArray
 from paretune.search.funnel.experience import Experience
 from paretune.search.funnel.improvement import expected_improvement
 from paretune.search.funnel.predictor import Predictor
 from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
 from paretune.search.funnel.settings import funnel_settings
+from paretune.search.funnel.solving import solve
 from paretune.search.funnel.stems import TrainingCost
 from paretune.search.proposals.families import LEAF
 from paretune.search.proposals.references import Proposal
@@ -209,7 +210,7 @@ class FunnelSampler:
             self._profile = read_profile(self._plan, self._proxies, metric.name, sign)
             if self._profile is not None:
                 self._predictor.use_profile(self._profile)
-                self._additive = solve(self._profile, self._problem.objectives)
+                self._additive = solve(self._encoding, self._profile, self._problem.objectives)
         for digest, proxy in self._proxies.items():
             if digest not in self._noted:
                 self._noted.add(digest)

@@ -93,9 +93,10 @@ def _needed_by_pinned_layers(encoding: Encoding) -> NDArray[np.bool_]:
 def _stage_codes(encoding: Encoding, unit: int) -> IntArray:
     """Return a number for what each option decides for each stage, shape (options, stages); 0 leaves it out."""
     codes: list[list[int]] = []
-    seen: list[dict[tuple[object, ...], int]] = [{}, {}, {}]
+    seen: list[dict[tuple[object, ...], int]] = [{} for _ in STAGES]
     for option in encoding.units[unit].options:
         shares: list[tuple[object, ...]] = [
+            tuple(decided.channels if decided.channels < 1 else 0 for decided in option.decided),
             tuple(decided.sparsity for decided in option.decided),
             tuple(decided.clusters or 0 for decided in option.decided),
             tuple(decided.quantization is Quantization.INT8_QAT for decided in option.decided),

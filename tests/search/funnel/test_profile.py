@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paretune.search.funnel.additive import solve
 from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.profile import MOST_SINGLES, PAIRS, Profile, ProfilePlan, read_profile
+from paretune.search.funnel.solving import solve
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy, proxy_of
@@ -192,7 +192,7 @@ def test_options_that_could_not_be_measured_are_never_taken(plan: ProfilePlan) -
     lost = np.array([option.decided[0].sparsity > 0.8 for option in plan.units[3].options])
     assert lost.any()
     assert (np.isinf(profile.costs[3].loss) == lost).all()
-    before, after = solve(whole, (ACCURACY, SIZE)), solve(profile, (ACCURACY, SIZE))
+    before, after = solve(plan.encoding, whole, (ACCURACY, SIZE)), solve(plan.encoding, profile, (ACCURACY, SIZE))
     assert lost[before.options[:, 3]].any()
     assert not lost[after.options[:, 3]].any()
 
@@ -234,7 +234,9 @@ def test_where_latency_was_not_measured_it_is_that_of_the_number_formats() -> No
 
 def test_the_solved_problem_counts_the_whole_file_and_latency_only_where_it_is_an_objective() -> None:
     profile = profile_of(SMALL)
-    without_latency, with_latency = solve(profile, (ACCURACY, SIZE)), solve(profile, (ACCURACY, SIZE, LATENCY))
+    without_latency, with_latency = (
+        solve(SMALL.encoding, profile, each) for each in ((ACCURACY, SIZE), (ACCURACY, SIZE, LATENCY))
+    )
     assert (without_latency.costs.shape[1], with_latency.costs.shape[1]) == (2, 3)
     assert len(with_latency) > len(without_latency)
     for front in (without_latency, with_latency):

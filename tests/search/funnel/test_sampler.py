@@ -9,11 +9,11 @@ import pytest
 
 from paretune.search.events import TrialEnded
 from paretune.search.front import values_of
-from paretune.search.funnel.additive import solve
 from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.profile import ProfilePlan, read_profile
 from paretune.search.funnel.sampler import FunnelSampler
 from paretune.search.funnel.settings import FunnelSettings
+from paretune.search.funnel.solving import solve
 from paretune.search.proposals.families import LEAF
 from paretune.search.proposals.references import Proposal
 from paretune.search.proxies import ProxyBook
@@ -107,7 +107,7 @@ def additive_rows(problem: SearchProblem, ledger: MemoryLedger) -> set[tuple[int
     plan = ProfilePlan(Encoding(problem.space), seed=problem.seed)
     profile = read_profile(plan, {proxy.policy.digest: proxy for proxy in ledger.proxies()}, "accuracy", 1)
     assert profile is not None
-    return {tuple(row) for row in solve(profile, problem.objectives).options.tolist()}
+    return {tuple(row) for row in solve(plan.encoding, profile, problem.objectives).options.tolist()}
 
 
 def test_the_seeds_are_of_the_additive_front_and_far_apart() -> None:
