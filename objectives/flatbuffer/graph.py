@@ -11,6 +11,13 @@ from ai_edge_litert import schema_py_generated as schema
 _TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _OPERATOR_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 _NUMPY_NAMES = {"INT4": "uint8", "UINT4": "uint8", "INT2": "uint8", "STRING": "uint8", "BFLOAT16": "uint16"}
+#: Which inputs of an operator with a kernel carry activations, kernel and bias.
+KERNEL_INPUTS = {
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

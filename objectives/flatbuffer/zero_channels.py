@@ -10,15 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from paretune.objectives.flatbuffer.graph import Graph, Operator, Tensor, read_graph
+from paretune.objectives.flatbuffer.graph import KERNEL_INPUTS, Graph, Operator, Tensor, read_graph
 
-#: Which inputs carry activations, kernel and bias.
-_INPUTS = {
-    "CONV_2D": (0, 1, 2),
-    "DEPTHWISE_CONV_2D": (0, 1, 2),
-    "FULLY_CONNECTED": (0, 1, 2),
-    "TRANSPOSE_CONV": (2, 1, 3),
-}
 #: More units than this do not fit a bias, beside the sum over the inputs. The 64-bit biases of int16x8 take no more:
 #: LiteRT 2.3 gave outputs a quarter off for a Dense layer whose biases were beyond it.
 _MOST_UNITS = 2.0**30
@@ -75,7 +68,7 @@ def _mend(
 
 def _integer_parts(graph: Graph, operator: Operator) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return activations, kernel and bias of an operator that computes in integers and has a bias."""
-    places = _INPUTS.get(operator.kind)
+    places = KERNEL_INPUTS.get(operator.kind)
     if places is None or len(operator.inputs) <= places[2] or operator.inputs[places[2]] < 0:
         return None
     activations, kernel, bias = (graph.named(operator, operator.inputs[place]) for place in places)
