@@ -39,7 +39,8 @@ def trial_row(trial: Trial, places: TrialPlaces, options: Sequence[int] | None) 
     ::
 
         {"trial": 12, "state": "complete", "origin": "seed", "reason": "", "model": 0, "hyperparameters": "",
-         "policy": [[0.5, 16, "int8", 0.75], ...], "channels": "50..75%", "zeros": 0.42, "clusters": "8..32", "formats": "int8:4",
+         "policy": [[0.5, 16, "int8", 0.75], ...],
+         "channels": "50..75%", "zeros": 0.42, "clusters": "8..32", "formats": "int8:4",
          "values": {...}, "test": {...}, "costs": [...], "rank": 3, "feasible": true, "front": true, "knee": false,
          "found": [[zeros, weights, distinct, scope, stored_as, deflated_bytes, rounding_zeros, channels], ...],
          "faults": [],

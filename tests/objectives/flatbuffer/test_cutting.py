@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 
-from paretune.spaces.errors import Infeasible
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-
 pytestmark = pytest.mark.tensorflow
 
 
