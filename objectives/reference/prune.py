@@ -28,7 +28,11 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
     policy = task.policy
     ramp = ramp_of(task)
 
+    narrowed: list[Any] = []
+
     def wrap(layer: Any) -> Any:
+        if layer.name in task.narrowed:
+            narrowed.append(layer)
         sparsity = policy[layer.name].sparsity if layer.name in policy else 0.0
         if sparsity == 0:
             return layer
@@ -36,13 +40,7 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=_schedule(ramp, sparsity, dead))
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
-    hold = holder(
-        [
-            (variable, False)
-            for name in sorted(task.narrowed)
-            for variable in compressed_variables(_unwrapped(wrapped.get_layer(name)))
-        ]
-    )
+    hold = holder([(variable, False) for layer in narrowed for variable in compressed_variables(layer)])
     # The callback sets the step before each batch and masks the weights once more at the end of the epoch.
     update = tfmot.sparsity.keras.UpdatePruningStep()
     fit(wrapped, data, task, meter, callbacks=[update, AfterEachStep(hold)])
@@ -54,10 +52,6 @@ def _dead_share(layer: Any) -> float:
     """Return the share of the weights that is zero, because it belongs to removed channels."""
     arrays = [variable.numpy() for variable in compressed_variables(layer)]
     return sum(int((array == 0).sum()) for array in arrays) / sum(array.size for array in arrays)
-
-
-def _unwrapped(layer: Any) -> Any:
-    return layer.layer if isinstance(layer, tfmot.sparsity.keras.PruneLowMagnitude) else layer
 
 
 def _schedule(ramp: Ramp, sparsity: float, dead: float) -> Any:

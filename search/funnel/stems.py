@@ -30,10 +30,11 @@ class TrainingCost:
         self._encoding = encoding
         samples = problem.description.samples.get("train", 1)
         steps = np.array([getattr(problem.recipe, stage).steps(samples) for stage in STAGES], dtype=np.float64)
-        self._shares = steps / steps.sum()
         self._codes = [_stage_codes(encoding, unit) for unit in range(len(encoding.units))]
         self._alike = [[_others_alike(codes, option) for option in range(len(codes))] for codes in self._codes]
         self._always_needed = _needed_by_pinned_layers(encoding)
+        is_possible = np.any([(codes > 0).any(axis=0) for codes in self._codes], axis=0) | self._always_needed
+        self._shares = steps / max(1.0, steps[is_possible].sum())
         self._trained: set[bytes] = set()
 
     def tell(self, row: Sequence[int], trial: Trial) -> None:

@@ -164,3 +164,22 @@ def test_a_model_that_does_not_exist_is_refused_in_one_line(tmp_path):
     with pytest.raises(ModelRefused, match=r"nothing\.keras") as caught:
         build_evaluator(settings)
     assert "\n" not in str(caught.value)
+
+
+NARROW = LayerPolicy(channels=0.5, sparsity=0.5, clusters=8, quantization=Quantization.INT8)
+
+
+def test_removed_channels_are_gone_from_the_file_and_the_rest_is_as_asked(keras_evaluator):
+    """BatchNorm folds in between, and a Dense layer reads the channels flattened."""
+    whole, narrow = (
+        keras_evaluator.evaluate(candidate_of(keras_evaluator, wish), Rung.FULL, Limit()) for wish in (PRUNED, NARROW)
+    )
+    assert narrow.fidelity.is_clean
+    assert {row.layer: (row.channels, row.weights) for row in narrow.fidelity.layers} == {
+        "conv": (4, 9 * 4),
+        "conv2": (4, 9 * 4 * 4),
+        "head": (0, 4 * 4 * 4 * 4),
+    }
+    assert narrow.values["raw_bytes"] < whole.values["raw_bytes"]
+    assert narrow.values["latency_ratio"] != whole.values["latency_ratio"]
+    assert narrow.values["accuracy"] > 0.5

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras, tfmot
 from paretune.objectives.pipeline.annotation import annotated_layers
@@ -76,7 +77,8 @@ RUNNERS = {"compiled": CompiledStages, "reference": ReferenceStages}
 
 def pipeline(model, data, flow, *, weights=None):
     weights = weights or read_weights(model)
-    return Pipeline(model, weights, data.samples, RUNNERS[flow](model, data), StageTree({}))
+    remover = ChannelRemover(model, weights, data.inputs)
+    return Pipeline(model, weights, data.samples, remover, RUNNERS[flow](model, data), StageTree({}))
 
 
 @cache

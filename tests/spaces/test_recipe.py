@@ -49,7 +49,10 @@ def test_what_is_not_named_keeps_its_default() -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({"pruning": {}}, "Unknown stage 'pruning'; known are prune, cluster, quantize. Did you mean 'prune'?"),
+        (
+            {"pruning": {}},
+            "Unknown stage 'pruning'; known are channels, prune, cluster, quantize. Did you mean 'prune'?",
+        ),
         ({"cluster": {"epoch": 1}}, "Unknown setting 'epoch' of stage 'cluster'; known are epochs, learning_rate"),
         ({"cluster": {"frequency": 1}}, "Unknown setting 'frequency' of stage 'cluster'"),
         ({"quantize": {"epochs": 0}}, "`epochs` must be a number above 0, got 0. (stage 'quantize')"),
