@@ -11,9 +11,9 @@ from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile, profile_of, trials_of_main_variant
 from paretune.search.feasibility import bound_of, objectives_by_name
 from paretune.search.front import BoolArray, values_of
-from paretune.search.funnel.additive import solve
 from paretune.search.funnel.encoding import IntArray
 from paretune.search.funnel.prediction import Prediction
+from paretune.search.funnel.solving import solve
 from paretune.spaces.objective import Constraint, Direction, Objective
 from paretune.spaces.policy import Policy
 from paretune.spaces.trial import Trial
@@ -102,7 +102,7 @@ def _is_told(found: RunProfile, name: str, metric: str) -> bool:
 def _untried_rows(found: RunProfile, trials: Sequence[Trial], objectives: Sequence[Objective]) -> IntArray:
     encoding = found.plan.encoding
     tried = {encoding.row_of_trial(trial) for trial in trials}
-    rows = solve(found.profile, objectives).options
+    rows = solve(found.plan.encoding, found.profile, objectives).options
     return rows[[tuple(row) not in tried for row in rows.tolist()]]
 
 

@@ -43,7 +43,7 @@ OPTIMIZERS = (
 CRITERIA = ("l1", "entropy")
 
 #: The stages of the collaborative pipeline, in order.
-STAGES = ("channels", "prune", "cluster", "quantize")
+STAGES = ("structure", "prune", "cluster", "quantize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +96,8 @@ class StageRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelsRecipe(StageRecipe):
-    """Training settings of the channels stage.
+class StructureRecipe(StageRecipe):
+    """Training settings of the structure stage.
 
     Attributes:
         criterion: Which channels go: those whose filters have the smallest ``l1`` norm (Li et al. 2017, Pruning filters
@@ -151,7 +151,7 @@ class PruneRecipe(StageRecipe):
 class Recipe:
     """How a candidate is trained, stage by stage."""
 
-    channels: ChannelsRecipe = field(default_factory=ChannelsRecipe)
+    structure: StructureRecipe = field(default_factory=StructureRecipe)
     prune: PruneRecipe = field(default_factory=PruneRecipe)
     cluster: StageRecipe = field(default_factory=StageRecipe)
     quantize: StageRecipe = field(default_factory=StageRecipe)
@@ -171,7 +171,7 @@ def stage_share(stage: str, policy: Policy) -> dict[str, Any]:
 
     Together with the shares of the stages before it, this decides the weights that a stage gives.
     """
-    if stage == "channels":
+    if stage == "structure":
         return {name: decided.channels for name, decided in policy.items() if decided.channels < 1}
     if stage == "prune":
         return {name: decided.sparsity for name, decided in policy.items() if decided.sparsity > 0}
@@ -194,7 +194,7 @@ def read_recipe(document: Mapping[str, Mapping[str, Any]]) -> Recipe:
     Raises:
         ConfigurationError: On an unknown stage or setting, or a value out of range; the stage is named.
     """
-    kinds = {"channels": ChannelsRecipe, "prune": PruneRecipe, "cluster": StageRecipe, "quantize": StageRecipe}
+    kinds = {"structure": StructureRecipe, "prune": PruneRecipe, "cluster": StageRecipe, "quantize": StageRecipe}
     stages: dict[str, Any] = {}
     for stage, settings in document.items():
         if stage not in kinds:

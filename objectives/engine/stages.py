@@ -3,13 +3,13 @@
 import contextlib
 from typing import Any
 
-from paretune.objectives.engine.channels_graph import ChannelsGraph
 from paretune.objectives.engine.cluster_graph import ClusterGraph
 from paretune.objectives.engine.compiled import AtWork, CompiledStage
 from paretune.objectives.engine.graph import StageGraph
 from paretune.objectives.engine.numerics import FAST, Numerics
 from paretune.objectives.engine.prune_graph import PruneGraph
 from paretune.objectives.engine.quantize_graph import QuantizeGraph
+from paretune.objectives.engine.structure_graph import StructureGraph
 from paretune.objectives.keras_door import keras
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import with_exact_zeros
@@ -61,7 +61,7 @@ class CompiledStages:
         most = max((decided.clusters or 0 for decided in task.policy.values()), default=0)
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()
-            self._built = {key: stage for key, stage in self._built.items() if key[0] in ("channels", "prune")}
+            self._built = {key: stage for key, stage in self._built.items() if key[0] in ("structure", "prune")}
         key = (task.stage, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
@@ -74,8 +74,8 @@ class CompiledStages:
         return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples))
 
     def _graph(self, stage: str) -> StageGraph:
-        if stage == "channels":
-            return ChannelsGraph(self._model)
+        if stage == "structure":
+            return StructureGraph(self._model)
         if stage == "prune":
             return PruneGraph(self._model, self._numerics)
         if stage == "cluster":

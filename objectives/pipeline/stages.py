@@ -14,7 +14,7 @@ class StageTask:
     """One stage of one candidate.
 
     Attributes:
-        stage: ``channels``, ``prune``, ``cluster`` or ``quantize``.
+        stage: ``structure``, ``prune``, ``cluster`` or ``quantize``.
         policy: What is decided about every layer.
         recipe: Training settings of the stage; a ``PruneRecipe`` for ``prune``.
         steps: Optimizer steps to take.

@@ -1,4 +1,4 @@
-"""The collaborative pipeline: channels, prune, cluster, quantize; each stage keeps what the one before achieved."""
+"""The collaborative pipeline: structure, prune, cluster, quantize; each stage keeps what the one before achieved."""
 
 import time
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ class Pipeline:
             Infeasible: The policy cannot be trained.
             LimitReached: The limit was spent first.
         """
-        removal = self.remover.removal(candidate.policy, candidate.recipe.channels.criterion)
+        removal = self.remover.removal(candidate.policy, candidate.recipe.structure.criterion)
         start, narrowed = removal.without(self.weights), removal.narrowed
         if rung is Rung.PROXY:
             weights = one_shot(self.model, start, candidate.policy, narrowed)

@@ -7,13 +7,13 @@ from paretune.objectives.keras_door import keras
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
-from paretune.objectives.reference.channels import narrow
 from paretune.objectives.reference.cluster import cluster
 from paretune.objectives.reference.prune import prune
 from paretune.objectives.reference.quantize_aware import quantize_aware
+from paretune.objectives.reference.structure import structure
 from paretune.objectives.weights import LayerWeights
 
-_STAGES = {"channels": narrow, "prune": prune, "cluster": cluster, "quantize": quantize_aware}
+_STAGES = {"structure": structure, "prune": prune, "cluster": cluster, "quantize": quantize_aware}
 
 
 class ReferenceStages:

@@ -51,7 +51,7 @@ def test_what_is_not_named_keeps_its_default() -> None:
     [
         (
             {"pruning": {}},
-            "Unknown stage 'pruning'; known are channels, prune, cluster, quantize. Did you mean 'prune'?",
+            "Unknown stage 'pruning'; known are structure, prune, cluster, quantize. Did you mean 'prune'?",
         ),
         ({"cluster": {"epoch": 1}}, "Unknown setting 'epoch' of stage 'cluster'; known are epochs, learning_rate"),
         ({"cluster": {"frequency": 1}}, "Unknown setting 'frequency' of stage 'cluster'"),

@@ -13,7 +13,7 @@ from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import read_weights
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Candidate, ChannelsRecipe, Limit, PruneRecipe, Recipe, Rung, StageRecipe
+from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe, StructureRecipe
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, residual_cnn
 
 pytestmark = pytest.mark.tensorflow
@@ -25,7 +25,7 @@ POLICY = policy(
 )
 SHORT = {"batch_size": 8, "epochs": 1.0}
 RECIPE = Recipe(
-    channels=ChannelsRecipe(**SHORT),
+    structure=StructureRecipe(**SHORT),
     prune=PruneRecipe(**SHORT, frequency=1),
     cluster=StageRecipe(**SHORT),
     quantize=StageRecipe(**SHORT),

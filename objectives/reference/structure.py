@@ -11,7 +11,7 @@ from paretune.objectives.reference.hold import holder
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 
 
-def narrow(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
+def structure(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
     """Train with the zeros of the removed channels held.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The channels stage: the layers as they are, held to the zeros of the channels that are removed."""
+"""The structure stage: the layers as they are, held to the zeros of the channels that are removed."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from paretune.objectives.weights import LayerWeights, compressed_variables
 _PLACES = 1
 
 
-class ChannelsGraph:
+class StructureGraph:
     """Implements :class:`paretune.objectives.engine.graph.StageGraph` for training with channels removed.
 
     It is enough that no kernel reads a removed channel: then whatever makes it has no gradient, and stays zero.
