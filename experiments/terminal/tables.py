@@ -158,8 +158,8 @@ def layers_table(layers: Iterable[LayerSpec]) -> Table:
     table.add_column("kind", overflow="fold")
     for name in ("shape", "weights", "MACs"):
         table.add_column(name, justify="right")
-    for name in ("sparsity", "clusters"):
-        table.add_column(name)
+    for name in ("channels", "sparsity", "clusters"):
+        table.add_column(name, no_wrap=True)
     table.add_column("formats", ratio=1)
     for spec in layers:
         table.add_row(
@@ -168,11 +168,19 @@ def layers_table(layers: Iterable[LayerSpec]) -> Table:
             "x".join(str(size) for size in spec.weight_shape),
             f"{spec.weights:,}",
             f"{spec.macs:,}" if spec.macs else "-",
+            _channels_cell(spec),
             "yes" if spec.prunable else "no",
             "yes" if spec.clusterable else "no",
             "all" if len(spec.quantizations) == len(Quantization) else " ".join(map(str, spec.quantizations)),
         )
     return table
+
+
+def _channels_cell(spec: LayerSpec) -> str:
+    """Return how many channels a layer has, and with which layer it loses them."""
+    if not spec.channels:
+        return "no"
+    return str(spec.channels) if spec.channel_group == spec.name else f"{spec.channels}, as {spec.channel_group}"
 
 
 def refusal_lines(layers: Iterable[LayerSpec]) -> list[str]:

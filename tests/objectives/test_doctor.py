@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from paretune.objectives.channels.groups import channels_of
 from paretune.objectives.doctor import examine, examine_others
 from paretune.objectives.keras_door import keras
 from paretune.objectives.working_copy.rewrites import prepare_working_copy
@@ -13,9 +14,18 @@ ALL = tuple(Quantization)
 WITHOUT_QAT = tuple(mode for mode in Quantization if mode is not Quantization.INT8_QAT)
 
 
+def examined(model, refused=None):
+    return examine(model, refused or {}, channels_of(model))
+
+
 def specs_of(*stack, shape=(8, 8, 2), dtype=None, refused=None):
     model = keras.Sequential([layers.Input(shape, dtype=dtype), *stack])
-    return {spec.name: spec for spec in examine(prepare_working_copy(model).model, refused or {})}
+    return {spec.name: spec for spec in examined(prepare_working_copy(model).model, refused)}
+
+
+def refusals_of(spec):
+    """Return what is refused but channels, which have tests of their own."""
+    return {subject: reason for subject, reason in spec.refusals.items() if subject != "channels"}
 
 
 def test_dense_and_convolutions_support_every_knob():
@@ -24,7 +34,7 @@ def test_dense_and_convolutions_support_every_knob():
     assert (conv.kind, conv.weight_shape, conv.weights, conv.macs) == ("Conv2D", (3, 3, 2, 4), 72, 36 * 72)
     assert conv.distinct == 72
     for spec in specs.values():
-        assert (spec.prunable, spec.clusterable, spec.quantizations, spec.refusals) == (True, True, ALL, {})
+        assert (spec.prunable, spec.clusterable, spec.quantizations, refusals_of(spec)) == (True, True, ALL, {})
 
 
 def test_tfmots_gaps_are_refused_with_their_reason():
@@ -40,16 +50,28 @@ def test_tfmots_gaps_are_refused_with_their_reason():
     )
     depthwise = specs.pop("depthwise")
     assert (depthwise.prunable, depthwise.clusterable, depthwise.quantizations) == (False, False, ALL)
-    assert depthwise.refusals == {
+    assert refusals_of(depthwise) == {
         "sparsity": "tfmot does not prune DepthwiseConv2D layers.",
         "clusters": "tfmot does not cluster DepthwiseConv2D layers.",
     }
     for spec in specs.values():
         assert (spec.prunable, spec.clusterable, spec.quantizations) == (True, True, WITHOUT_QAT)
         reason = f"tfmot has no quantization-aware training for {spec.kind} layers."
-        assert spec.refusals == {"int8_qat": reason}
+        assert refusals_of(spec) == {"int8_qat": reason}
     assert specs["separable"].weight_shape == (1, 1, 2, 4)
     assert (specs["lstm"].weight_shape, specs["lstm"].weights) == ((4, 16), 128)
+
+
+def test_layers_that_lose_channels_together_name_their_group_and_what_they_read():
+    inputs = keras.Input((6, 6, 2))
+    first = layers.Conv2D(4, 3, padding="same", name="first")(inputs)
+    x = layers.Add()([layers.Conv2D(4, 3, padding="same", name="second")(first), first])
+    model = keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+    first, second, head = examined(prepare_working_copy(model).model)
+    assert (first.channels, first.channel_group, first.reads) == (4, "first", ())
+    assert (second.channels, second.channel_group, second.reads) == (4, "first", ("first",))
+    assert (head.channels, head.channel_group, head.reads) == (0, "", ("first",))
+    assert head.refusals["channels"] == "They are outputs of the model."
 
 
 def test_an_embedding_is_pruned_and_clustered_but_not_trained_quantized():
@@ -62,7 +84,7 @@ def test_formats_the_file_cannot_carry_are_refused_and_take_trained_int8_with_th
     refused = {"dense": {Quantization.INT4: "No kernel.", Quantization.INT8: "NaN."}}
     dense = specs_of(layers.Flatten(), layers.Dense(3, name="dense"), refused=refused)["dense"]
     assert Quantization.DYNAMIC_INT8 in dense.quantizations
-    assert dense.refusals == {"int4": "No kernel.", "int8": "NaN.", "int8_qat": "NaN."}
+    assert refusals_of(dense) == {"int4": "No kernel.", "int8": "NaN.", "int8_qat": "NaN."}
     assert not set(dense.quantizations) & {Quantization.INT4, Quantization.INT8, Quantization.INT8_QAT}
 
 
@@ -83,7 +105,7 @@ def test_layers_that_tfmot_would_quietly_leave_out_of_training_are_told():
 def test_distinct_values_are_counted_as_trained():
     model = keras.Sequential([layers.Input((4,)), layers.Dense(4, use_bias=False)])
     model.set_weights([np.tile(np.float32([0, 1, 1, 2]), (4, 1))])
-    (spec,) = examine(prepare_working_copy(model).model, {})
+    (spec,) = examined(prepare_working_copy(model).model)
     assert (spec.distinct, spec.weights) == (3, 16)
 
 
@@ -94,7 +116,7 @@ def test_layers_that_no_knob_covers_are_reported_with_the_reason():
     y = layers.MultiHeadAttention(2, 2, name="attention")(y, y)
     y = layers.BatchNormalization()(layers.LayerNormalization(name="norm")(y))
     model = prepare_working_copy(keras.Model(x, layers.Dense(3, name="head")(y))).model
-    assert [spec.name for spec in examine(model, {})] == ["head"]
+    assert [spec.name for spec in examined(model)] == ["head"]
     assert examine_others(model) == {
         "shared": "It is used 2 times; shared layers stay as trained.",
         "both_ways": "The layer inside Bidirectional is not reached by any knob; it stays float32.",
@@ -106,6 +128,6 @@ def test_layers_that_no_knob_covers_are_reported_with_the_reason():
 def test_examining_a_model_leaves_it_as_it_was():
     model = prepare_working_copy(keras.Sequential([layers.Input((4,)), layers.Dense(4, name="dense")])).model
     config = model.get_config()
-    examine(model, {})
+    examined(model)
     assert model.get_config() == config
     assert not hasattr(model.get_layer("dense"), "get_prunable_weights")
