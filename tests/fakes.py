@@ -176,7 +176,7 @@ class AnalyticEvaluator:
             seconds += spec.macs * _FORMAT_SECONDS[decided.quantization]
             float32_seconds += spec.macs
         # a hair of disagreement between policies, the same in every process
-        jitter = int(hashlib.sha256(policy.digest.encode()).hexdigest()[:4], 16) / 0xFFFF
+        jitter = int(hashlib.sha256(_decisions(policy).encode()).hexdigest()[:4], 16) / 0xFFFF
         size = (weight_bytes + _FILE_OVERHEAD_BYTES) * self._bias(rung)
         return {
             "accuracy": max(0.1, 0.98 - loss - 0.002 * jitter - (0.2 if rung is Rung.PROXY else 0.0)),
@@ -295,6 +295,17 @@ class GradualEvaluator(AnalyticEvaluator):
 def _file_of(values: Mapping[str, float]) -> bytes:
     """Return an exported file that measures as ``values``."""
     return json.dumps({name: value for name, value in values.items() if name != "latency_ratio"}).encode()
+
+
+def _decisions(policy: Policy) -> str:
+    """Return a digest of what is decided; knobs that are left alone do not count."""
+    untouched = LayerPolicy().to_document()
+    return digest_of(
+        {
+            name: {knob: value for knob, value in decided.to_document().items() if value != untouched[knob]}
+            for name, decided in policy.items()
+        }
+    )
 
 
 def _bits_per_weight(decided: LayerPolicy) -> float:
