@@ -26,17 +26,19 @@ def _kernel(step: Step) -> Passed:
     if operand is None or (step.kind != "FULLY_CONNECTED" and operand.shape[-1] != kernel.shape[-1]):
         raise step.refusal()  # a grouped convolution
     constants: dict[int, NDArray[Any]] = {}
+    columns = None
     if operand.mask is not None:
         columns = operand.mask.reshaped(operand.shape, (_rows(operand.shape, kernel), kernel.shape[-1]))
         if columns is None or columns.axis != 1:
             raise step.refusal()
-        constants[weights] = kernel = _sliced(kernel, -1, columns)
-    if step.own is not None:
-        constants[weights] = _sliced(kernel, 0, step.own)
+    if step.own is not None:  # first, as whole rows are copied fast
+        constants[weights] = kernel = _sliced(kernel, 0, step.own)
         if bias < len(step.inputs) and step.inputs[bias] is not None:
             constants[bias] = _sliced(step.constant(bias), 0, step.own)
         if step.kind == "TRANSPOSE_CONV":
             constants[0] = _resized(step.constant(0), step.own)
+    if columns is not None:
+        constants[weights] = _sliced(kernel, -1, columns)
     return Passed(mask=step.own, constants=constants)
 
 

@@ -63,7 +63,7 @@ def cut_channels(template: FloatTemplate, float_file: bytes, kept: Mapping[str, 
     own = _own_masks(template, graph, kept)
     if not own:
         return float_file
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(float_file))
+    model = flatbuffer_utils.read_model_from_bytearray(float_file)
     cuts = _follow(graph, model.subgraphs[0], own)
     for number in graph.outputs:
         if number in cuts.masks:

@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 
+from paretune.spaces.errors import Infeasible
+from paretune.spaces.layers import LayerSpec
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+
 pytestmark = pytest.mark.tensorflow
 
 
@@ -42,12 +46,12 @@ def inverted_bottleneck(keras, randomised):
 
 
 def branches(keras, randomised):
-    """Joined channels of two layers and the input, resized, and joined positions."""
+    """Joined channels of two layers, one of them used twice, and the input; resized, and joined positions."""
     layers = keras.layers
     inputs = keras.Input((6, 6, 2), name="pixels")
-    one = layers.Conv2D(5, 3, padding="same", activation="relu")(inputs)
-    other = layers.Conv2D(7, 1)(inputs)
-    x = layers.Concatenate()([one, inputs, layers.BatchNormalization()(other)])
+    twice, other = layers.Conv2D(5, 3, padding="same", activation="relu"), layers.Conv2D(7, 1)
+    pooled = layers.MaxPooling2D(3, strides=1, padding="same")(inputs)
+    x = layers.Concatenate()([twice(inputs), inputs, layers.BatchNormalization()(other(inputs)), twice(pooled)])
     x = layers.Concatenate(axis=1)([layers.UpSampling2D()(x), layers.UpSampling2D(interpolation="bilinear")(x)])
     x = layers.Cropping2D(1)(layers.MaxPooling2D()(layers.ZeroPadding2D(2)(x)))
     return randomised(keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))), seed=3)
@@ -60,7 +64,7 @@ def models(keras, sequence_of, randomised):
         "vgg": lambda: sequence_of(
             (8, 8, 3),
             conv(6, 3, padding="same", activation="relu", name="a"),
-            conv(5, 3, padding="same", name="b"),
+            conv(6, 3, padding="same", name="b"),
             norm(),
             relu(),
             layers.MaxPooling2D(),
@@ -140,19 +144,34 @@ def models(keras, sequence_of, randomised):
     }
 
 
+#: The first ones have most kinds of operators; a conversion takes a second or two.
 ARCHITECTURES = (
     "vgg",
-    "residual",
-    "inverted_bottleneck",
     "ds_cnn",
     "branches",
-    "conv1d",
-    "separable",
-    "transposed",
-    "mlp",
-    "dense_per_position",
-    "prelu",
-    "channels_padded",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "residual",
+            "inverted_bottleneck",
+            "conv1d",
+            "separable",
+            "transposed",
+            "mlp",
+            "dense_per_position",
+            "prelu",
+            "channels_padded",
+        )
+    ),
+)
+
+FORMATS = (
+    Quantization.FLOAT16,
+    Quantization.DYNAMIC_INT8,
+    Quantization.INT8,
+    Quantization.INT16X8,
+    Quantization.INT4,
+    "mixed",
 )
 
 
@@ -170,7 +189,8 @@ class Cut:
         self.model = masked(model, self.kept)
         self.full = self.template.fill(self.model)
         self.file = cut_channels(self.template, self.full, self.kept)
-        self.fresh = convert(smaller(self.model, self.kept))
+        self.small = smaller(self.model, self.kept)
+        self.fresh = convert(self.small)
 
     def outputs(self, file):
         from paretune.objectives.measure.interpreter import TfliteRunner
@@ -220,3 +240,125 @@ def test_a_cut_file_is_that_of_the_model_that_never_had_the_channels(cut, name):
     assert outline(each.file) != outline(each.full)
     assert_close(each.outputs(each.file), each.outputs(each.fresh), 1e-6)
     assert_close(each.outputs(each.file), each.model(each.inputs[0], training=False).numpy(), 1e-5)
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+@pytest.mark.parametrize("name", ["vgg", "ds_cnn", pytest.param("inverted_bottleneck", marks=pytest.mark.slow)])
+def test_a_cut_file_takes_every_number_format(cut, name, form):
+    from paretune.objectives.flatbuffer.formats import quantize_file
+    from paretune.objectives.flatbuffer.reader import read_fidelity
+
+    each = cut(name)
+    cycle = (Quantization.INT8, Quantization.FLOAT16, Quantization.DYNAMIC_INT8, Quantization.INT4)
+    formats = {
+        layer: cycle[number % len(cycle)] if form == "mixed" else form
+        for number, (layer, places) in enumerate(each.template.places.items())
+        if places[0].operator != "DEPTHWISE_CONV_2D"  # has no int4 form
+    }
+    exported = quantize_file(each.template, each.file, formats, each.inputs)
+    coarse = Quantization.INT4 in formats.values()
+    assert_close(each.outputs(exported), each.outputs(each.file), 0.3 if coarse else 0.05)
+
+    policy = Policy(tuple((layer, LayerPolicy(quantization=asked)) for layer, asked in formats.items()))
+    specs = [
+        LayerSpec(name=layer.name, kind=type(layer).__name__, weight_shape=layer.kernel.shape, weights=1, distinct=1)
+        for layer in each.small.layers
+        if layer.name in formats
+    ]
+    fidelity = read_fidelity(each.template, each.file, exported, policy, specs)
+    assert [layer.faults for layer in fidelity.layers] == [()] * len(specs)
+    assert [layer.weights for layer in fidelity.layers] == [np.prod(spec.weight_shape) for spec in specs]
+
+
+@pytest.mark.parametrize("shared", ["tensor", "buffer"])
+@pytest.mark.parametrize("case", ["one_cut", "cut_differently", "cut_alike"])
+def test_constants_that_the_converter_merged_are_cut_for_each_user_apart(cut, shared, case):
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    from paretune.objectives.flatbuffer.cutting import cut_channels
+
+    def biases(model):
+        convolutions = model.subgraphs[0].operators[:2]
+        return [operator.inputs[2] for operator in convolutions]
+
+    each = cut("vgg")
+    model = flatbuffer_utils.read_model_from_bytearray(each.full)
+    tensors, (one, other) = model.subgraphs[0].tensors, biases(model)
+    model.buffers[tensors[other].buffer].data = None
+    if shared == "tensor":
+        tensors[other].buffer, model.subgraphs[0].operators[1].inputs[2] = 0, one
+    else:
+        tensors[other].buffer = tensors[one].buffer
+    merged = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    kept = {"a": each.kept["a"]}
+    if case != "one_cut":
+        kept["b"] = each.kept["b"].copy()
+        kept["b"][np.flatnonzero(~kept["b"])[0]] |= case == "cut_differently"
+    file = cut_channels(each.template, merged, kept)
+    assert_close(each.outputs(file), each.outputs(merged), 1e-6)
+
+    model = flatbuffer_utils.read_model_from_bytearray(file)
+    tensors, (one, other) = model.subgraphs[0].tensors, biases(model)
+    assert [tensors[one].shape, tensors[other].shape] == [[kept[name].sum() if name in kept else 6] for name in "ab"]
+    assert (one == other) == (shared == "tensor" and case == "cut_alike")
+    assert (tensors[one].buffer == tensors[other].buffer) == (case == "cut_alike")
+    assert len({tensor.name for tensor in tensors}) == len(tensors)
+    used = {tensor.buffer for tensor in tensors} | {entry.buffer for entry in model.metadata}
+    assert {number for number, buffer in enumerate(model.buffers) if buffer.data is not None} <= used
+
+
+def test_a_file_that_keeps_all_channels_is_left_alone(cut):
+    from paretune.objectives.flatbuffer.cutting import cut_channels
+
+    each = cut("vgg")
+    assert cut_channels(each.template, each.full, {"a": np.ones(6, bool)}) == each.full
+
+
+def test_channels_that_something_needs_are_refused_by_name(cut):
+    from paretune.objectives.flatbuffer.cutting import cut_channels
+
+    def refused(name, layer, width):
+        each = cut(name)
+        with pytest.raises(Infeasible) as caught:
+            cut_channels(each.template, each.full, {layer: np.arange(width) > 0})
+        return str(caught.value)
+
+    assert "layer 'head' cannot be removed: the operator SOFTMAX" in refused("vgg", "head", 4)
+    assert "layer 'head' cannot be removed: they are an output of the model" in refused("ds_cnn", "head", 4)
+    assert "layer 'depth' cannot be removed" in refused("ds_cnn", "depth", 16)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ({"nobody": np.ones(6, bool)}, "must name layers with a kernel in the file, got 'nobody'"),
+        ({"a": np.ones(5, bool)}, r"each of the 6 channels of layer 'a', .* got shape \(5,\)"),
+        ({"a": np.zeros(6, bool)}, "at least one of them true; .* 0 true"),
+    ],
+)
+def test_masks_must_fit_the_layers_of_the_file(cut, kept, message):
+    from paretune.objectives.flatbuffer.cutting import cut_channels
+
+    each = cut("vgg")
+    with pytest.raises(ValueError, match=message):
+        cut_channels(each.template, each.full, kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50"])
+def test_whole_networks_are_cut_as_if_they_never_had_the_channels(keras, name):
+    keras.utils.set_random_seed(5)
+    build = getattr(keras.applications, name)
+    # Without the softmax, behind which all differences vanish.
+    model = build(input_shape=(64, 64, 3), weights=None, classifier_activation=None)
+    generator = np.random.default_rng(5)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):  # its fresh variables are zeros and ones
+            gamma, beta, mean, variance = (generator.uniform(-0.2, 0.2, layer.gamma.shape) for _ in range(4))
+            layer.set_weights([1 + gamma, beta, mean, 1 + variance])
+    model.layers[-1].bias.assign(generator.uniform(-0.2, 0.2, 1000))  # a conversion leaves a bias of zeros out
+    each = Cut(model, [generator.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)])
+    assert outline(each.file) == outline(each.fresh)
+    assert len(each.file) < 0.5 * len(each.full)
+    assert_close(each.outputs(each.file), each.outputs(each.fresh), 1e-6)
+    assert_close(each.outputs(each.file), each.outputs(each.full), 1e-6)
