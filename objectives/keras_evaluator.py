@@ -17,8 +17,8 @@ from paretune.objectives.flatbuffer.template import build_template
 from paretune.objectives.keras_door import tf
 from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
-from paretune.objectives.macs import count_parameters, model_macs
 from paretune.objectives.measure.example import record_example
+from paretune.objectives.measure.file_costs import file_costs
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
 from paretune.objectives.measure.memory import give_back_freed_memory
@@ -232,8 +232,7 @@ class KerasEvaluator:
             self._task.objective.name: self._task.score(targets, outputs),
             "loss": self._task.loss(targets, outputs),
             **file_sizes(model),
-            "macs": float(model_macs(self._model)),
-            "parameters": float(count_parameters(self._model)),
+            **file_costs(model),
         }
 
     def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:

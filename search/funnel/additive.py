@@ -25,11 +25,13 @@ class AdditiveFront:
         costs: Shape (points, costs), ascending in the first cost.
         options: Shape (points, units): the option of each unit.
         is_exact: Whether nothing was left out.
+        has_bytes: Whether the second cost is the bytes of the file.
     """
 
     costs: FloatArray
     options: IntArray
     is_exact: bool
+    has_bytes: bool = True
 
     def __len__(self) -> int:
         return len(self.costs)
@@ -79,17 +81,25 @@ def solve(profile: Profile, objectives: Sequence[Objective]) -> AdditiveFront:
 
     Args:
         profile: The effects.
-        objectives: Latency is a cost only if it is among them.
+        objectives: What is a cost.
 
     Returns:
-        The front of the rise of the loss, the bytes of the file and, if asked, the rise of the latency ratio.
+        The front of the rise of the loss and of what is asked: the bytes of the file, the rise of the latency ratio,
+        the rise of each amount. The bytes stand second, and are there too where nothing else is asked.
     """
-    has_latency = any(objective.name == "latency_ratio" for objective in objectives)
-    names = ("loss", "bytes", "latency") if has_latency else ("loss", "bytes")
-    front = additive_front([np.stack([getattr(costs, name) for name in names], axis=1) for costs in profile.costs])
+    asked = [objective.name for objective in objectives]
+    amounts = [name for name in asked if name in profile.amounts]
+    has_bytes = "size_bytes" in asked or not amounts
+    columns = [[costs.loss] for costs in profile.costs]
+    for column, costs in zip(columns, profile.costs, strict=True):
+        column += [costs.bytes] * has_bytes
+        column += [costs.latency] * ("latency_ratio" in asked)
+        column += [costs.amounts[name] for name in amounts]
+    front = additive_front([np.stack(column, axis=1) for column in columns])
     costs = front.costs.copy()
-    costs[:, 1] += profile.fixed_bytes
-    return replace(front, costs=costs)
+    if has_bytes:
+        costs[:, 1] += profile.fixed_bytes
+    return replace(front, costs=costs, has_bytes=has_bytes)
 
 
 def _front_of(rows: FloatArray) -> IntArray:

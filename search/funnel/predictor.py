@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.search.front import FloatArray, values_of, volume_row
-from paretune.search.funnel.changes import LATENCY_SPREAD, SIZE_SPREAD, Changes, Spread
+from paretune.search.funnel.changes import AMOUNT_SPREAD, LATENCY_SPREAD, SIZE_SPREAD, Changes, Spread
 from paretune.search.funnel.encoding import Encoding, IntArray
 from paretune.search.funnel.experience import Experience, farthest_recovery, process_of_all
 from paretune.search.funnel.prediction import Bend, Prediction
@@ -30,6 +30,10 @@ _TURNING_SHARE = 0.02
 _RATIOS = (0.5, 2.0)
 #: Deviation of what nothing is known about.
 _ANYTHING = 1e3
+#: The smallest share of the base that an amount is taken to shrink to when its parts are added up.
+_LEAST_SHARE = 1e-3
+#: Deviation of what is known.
+_EXACT = 1e-6
 #: Losses rise by orders of magnitude; around this rise their scale turns from linear to logarithmic.
 _TURNING_LOSS = 0.2
 
@@ -39,7 +43,8 @@ class Predictor:
 
     The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
     teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile adds
-    up, which depends on the number formats alone, corrected as the trials' were.
+    up, which depends on the number formats alone, corrected as the trials' were. Any other amount is added up likewise,
+    and exact where a proxy has it and training does not change it.
 
     Args:
         problem: The objectives.
@@ -162,7 +167,9 @@ class Predictor:
             return bend.undo(learnt[0]), bend.slope(learnt[0]) * learnt[1]
         if self._is_learnt(objective):
             return self._untaught(objective, rows)
-        if objective.log:
+        if self._profile is not None and objective.name in self._profile.amounts:
+            return self._predict_amount(objective, self._profile, rows)
+        if objective.log and not objective.settled:
             return self._predict_size(objective, rows)
         base = self._base_values.get(objective.name, self._baseline[objective.name])
         if objective.name == "latency_ratio" and self._profile is not None:
@@ -280,6 +287,28 @@ class Predictor:
             return added_up(rows), np.full(len(rows), objective.tolerance)
         mean, deviation = self._changes_of(objective, np.array, added_up, LATENCY_SPREAD).predict(rows)
         return added_up(rows) + mean, np.maximum(deviation, objective.tolerance)
+
+    def _predict_amount(self, objective: Objective, profile: Profile, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        base = self._base_values[objective.name]
+        width = 1.0 if objective.log else abs(base) or 1.0
+
+        def scale(values: Sequence[float]) -> FloatArray:
+            return np.array([volume_row({objective.name: value}, [objective])[0] for value in values]) / width
+
+        def added_up(known: IntArray) -> FloatArray:
+            parts = [costs.amounts[objective.name][known[:, unit]] for unit, costs in enumerate(profile.costs)]
+            total = base + np.sum(parts, axis=0)
+            return scale((np.maximum(total, _LEAST_SHARE * base) if objective.log else total).tolist())
+
+        mean, deviation = added_up(rows), np.full(len(rows), AMOUNT_SPREAD.deviation)
+        if any(objective.name in values for _, values in self._told):
+            change, deviation = self._changes_of(objective, scale, added_up, AMOUNT_SPREAD).predict(rows)
+            mean = mean + change
+        for place, row in enumerate(map(tuple, rows.tolist())):
+            proxy = self._proxies.get(row)
+            if proxy is not None and objective.name in proxy.values and objective.settled:
+                mean[place], deviation[place] = scale([proxy.values[objective.name]])[0], _EXACT
+        return mean * width, np.maximum(deviation * width, objective.tolerance)
 
     def _changes_of(
         self,
