@@ -66,6 +66,33 @@ FILE_OBJECTIVES: Mapping[str, Objective] = {
     )
 }
 
+#: What files are measured by only where it is asked for, because it takes a tool or a device.
+ASKED_OBJECTIVES: Mapping[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective(name="vela_cycles", direction=Direction.MINIMIZE, unit="cycles on Ethos-U, estimated", log=True),
+        _amount("vela_sram_bytes", "bytes of SRAM on Ethos-U"),
+        Objective(name="vela_size_bytes", direction=Direction.MINIMIZE, unit="bytes compiled for Ethos-U", log=True),
+        Objective(name="adb_latency_ms", direction=Direction.MINIMIZE, unit="ms on the Android device", log=True),
+    )
+}
+
+#: What differs from one measurement of a file to the next.
+OBSERVED = ("latency_ratio", "adb_latency_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFunction:
+    """An objective that a function of the user's computes from the exported file.
+
+    Attributes:
+        objective: What it gives.
+        function: ``module:function``.
+    """
+
+    objective: Objective
+    function: str
+
 
 class Bound(StrEnum):
     """How a constraint bounds its objective."""
