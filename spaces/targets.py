@@ -67,11 +67,7 @@ TARGETS: Mapping[str, Target] = {
             objectives=("metric", "raw_bytes", "arena_bytes"),
             no_formats={
                 Quantization.FLOAT16: _NO_HALF,
-                **{
-                    form: _NO_HYBRID
-                    for form in Quantization
-                    if form.weight_bits <= 8 and not form.is_static
-                },
+                **{form: _NO_HYBRID for form in Quantization if form.weight_bits <= 8 and not form.is_static},
             },
             frozen_knobs={"sparsity": _AS_LONG, "clusters": _AS_LONG},
         ),

@@ -10,7 +10,7 @@ from typing import Any
 from paretune.experiments.explaining.trainings import Training
 from paretune.search.front import find_front, values_of
 from paretune.spaces.measurement import Fidelity
-from paretune.spaces.objective import Constraint, Objective
+from paretune.spaces.objective import OBSERVED, Constraint, Objective
 from paretune.spaces.recipe import Rung
 from paretune.spaces.resampling import CONFIDENCE, Interval
 from paretune.spaces.trial import Trial
@@ -153,7 +153,7 @@ def _verdict(
         return Verdict.FAILED
     recorded = values_of(trial)
     # seconds and latency are observations, and not expected to repeat
-    names = again.values.keys() & recorded.keys() - {"latency_ratio"}
+    names = again.values.keys() & recorded.keys() - set(OBSERVED)
     if again.sha256 == sha256 and all(again.values[name] == recorded[name] for name in names):
         return Verdict.SAME_BYTES
     if expected.is_exact or not spreads:
@@ -196,7 +196,7 @@ def with_front(
 def _as_trained(trial: Trial, training: Training) -> Trial:
     if trial.measurement is None:
         raise ValueError(f"trial {trial.number} has no measurement")
-    latency = {name: value for name, value in values_of(trial).items() if name == "latency_ratio"}
+    latency = {name: value for name, value in values_of(trial).items() if name in OBSERVED}
     fidelity = trial.measurement.fidelity
     if training.faults:
         faulty = replace(fidelity.layers[0], faults=training.faults)

@@ -19,7 +19,7 @@ _SHORT_NAMES = {
     "latency_ratio": "latency",
 }
 #: Objectives that count something other than bytes.
-_COUNTS = ("macs", "parameters", "bit_operations")
+_COUNTS = ("macs", "parameters", "bit_operations", "vela_cycles")
 #: Units that a name may end in.
 _UNITS = ("nj", "ms")
 

@@ -68,11 +68,23 @@ def runs_of(graph: Graph, subgraph: int = 0, *, times: int = 1) -> Iterator[tupl
             yield operator, times
 
 
-def _entries(graph: Graph, operator: Operator, times: int) -> Iterator[Arithmetic]:
+def multiplied_tensors(graph: Graph, operator: Operator) -> tuple[Tensor, ...]:
+    """Return activations and weights of an operator that multiplies matrices; nothing of any other."""
+    factors = _factors(graph, operator)
+    return () if factors is None else (factors.activations, factors.weights)
+
+
+def _factors(graph: Graph, operator: Operator) -> "_Factors | None":
     if operator.kind not in _COUNTS:
-        return
+        return None
     inputs = [graph.named(operator, number) if number >= 0 else None for number in operator.inputs]
-    factors = _COUNTS[operator.kind](inputs, graph.named(operator, operator.outputs[0]))
+    return _COUNTS[operator.kind](inputs, graph.named(operator, operator.outputs[0]))
+
+
+def _entries(graph: Graph, operator: Operator, times: int) -> Iterator[Arithmetic]:
+    factors = _factors(graph, operator)
+    if factors is None:
+        return
     activations, weights = _BITS.get(factors.activations.dtype, 32), _BITS.get(factors.weights.dtype, 32)
     is_float = "FLOAT" in factors.weights.dtype
     if not is_float and "FLOAT" in factors.activations.dtype:

@@ -43,7 +43,7 @@ def residual():
 def in_format(residual, form, layers=("stem", "depthwise", "pointwise", "head")):
     from paretune.objectives.flatbuffer.formats import quantize_file
 
-    model, template, file = residual
+    _, template, file = residual
     images = np.random.default_rng(1).uniform(size=(16, 8, 8, 3)).astype(np.float32)
     return quantize_file(template, file, dict.fromkeys(layers, form), (images,))
 
@@ -160,8 +160,8 @@ def test_energy_is_what_the_table_says():
     """Of one fully connected layer: 20 products in float32, their weights and activations in the smallest memory."""
     from paretune.objectives.keras_door import keras
 
-    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
-    file = file_of(model)[1]
+    numbers = keras.Input((5,))
+    file = file_of(keras.Model(numbers, keras.layers.Dense(4)(numbers)))[1]
     graph = read_graph(file)
     (dense,) = (operator for operator in graph.operators if operator.kind == "FULLY_CONNECTED")
     moved = sum(4 * graph.named(dense, number).elements for number in (*dense.inputs, *dense.outputs) if number >= 0)

@@ -62,7 +62,7 @@ def test_what_only_all_layers_together_save_is_shared_out_among_them():
 
 
 def test_without_such_objectives_nothing_more_is_measured():
-    problem, plan, _, _ = lab()
+    _, plan, _, _ = lab()
     assert plan.uniform == {}
     assert len(ProfilePlan(plan.encoding, amounts=["macs"]).policies()) > len(plan.policies())
 
