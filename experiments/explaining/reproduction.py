@@ -168,6 +168,7 @@ def with_front(
     constraints: Sequence[Constraint],
     baseline: Trial,
     seeds: int,
+    known: Mapping[str, Objective] | None = None,
 ) -> list[Reproduction]:
     """Count with how many of the new seeds each point stays on the front, beside the others of the same seed.
 
@@ -179,6 +180,7 @@ def with_front(
         constraints: Of the run.
         baseline: What constraints refer to.
         seeds: How many new seeds there were.
+        known: Every objective that constraints may name.
     """
     stays = dict.fromkeys((each.trial.number for each in found), 0)
     for step in range(1, seeds + 1):
@@ -188,7 +190,7 @@ def with_front(
             for training in each.others
             if training.seed == each.trial.candidate.seed + step
         ]
-        for trial in find_front(trained, objectives, constraints, values_of(baseline)).trials:
+        for trial in find_front(trained, objectives, constraints, values_of(baseline), known).trials:
             stays[trial.number] += 1
     return [replace(each, on_front=stays[each.trial.number]) for each in found]
 

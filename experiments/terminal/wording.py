@@ -21,7 +21,7 @@ _SHORT_NAMES = {
 #: Objectives that count something other than bytes.
 _COUNTS = ("macs", "parameters", "bit_operations", "vela_cycles")
 #: Units that a name may end in.
-_UNITS = ("nj", "ms")
+_UNITS = {"nj": "nJ", "ms": "ms"}
 
 
 def command_text(*words: object) -> str:
@@ -50,9 +50,9 @@ def value_text(name: str, value: float) -> str:
         return f"{value:.2f}x"
     if name in _COUNTS:
         return count_text(int(value))
-    unit = name.rpartition("_")[2]
-    if unit in _UNITS:
-        return f"{value:.4g} {'nJ' if unit == 'nj' else unit}"
+    stem, _, unit = name.rpartition("_")
+    if stem and unit in _UNITS:
+        return f"{value:.4g} {_UNITS[unit]}"
     return f"{value:.4g}"
 
 
