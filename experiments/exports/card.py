@@ -150,7 +150,7 @@ def _figures(content: CardContent) -> str:
             ("memory for activations", "arena_bytes"),
             ("multiply-accumulates", "macs"),
             ("energy (estimate)", "energy_nj"),
-            *((short_name(name), name) for name in content.description.objectives if name not in FILE_OBJECTIVES),
+            *((short_name(name), name) for name in here if name not in FILE_OBJECTIVES),
         )
         if name in here and name != metric
     ]
