@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from paretune.objectives.flatbuffer.graph import Graph, Operator, read_graph
+from paretune.objectives.flatbuffer.graph import Graph, read_graph
 from paretune.objectives.measure.arithmetic import multiplied_tensors, runs_of
 from paretune.spaces.errors import ConfigurationError, Infeasible, MeasurementFailed
 
@@ -119,14 +119,9 @@ def require_static_int8(graph: Graph) -> None:
         if types - {"INT8"}:
             found = " with ".join(tensor.dtype for tensor in factors)
             raise Infeasible(
-                f"Ethos-U multiplies in static int8 alone, but {_name(graph, operator)} has {found}; "
+                f"Ethos-U multiplies in static int8 alone, but {operator.kind} '{factors[-1].name}' has {found}; "
                 "give its layer the format int8 or int8_qat"
             )
-
-
-def _name(graph: Graph, operator: Operator) -> str:
-    name = graph.named(operator, operator.outputs[0]).name.split(";")[0]
-    return f"{operator.kind} '{name}'"
 
 
 def _command() -> list[str]:

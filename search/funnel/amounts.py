@@ -37,7 +37,9 @@ def rises_of(plan: "ProfilePlan", name: str, proxies: Mapping[str, Proxy], base:
     Returns:
         For each unit, shape (options,); 0 where the amount was not measured, infinite where the option could not be.
     """
-    start = base.values.get(name, 0.0)
+    if name not in base.values:  # nothing to compare with: it is measured of trained files alone
+        return [np.zeros(len(unit.options)) for unit in plan.units]
+    start = base.values[name]
 
     def rise(digest: str) -> float:
         proxy = proxies.get(digest)

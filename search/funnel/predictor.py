@@ -289,7 +289,7 @@ class Predictor:
         return added_up(rows) + mean, np.maximum(deviation, objective.tolerance)
 
     def _predict_amount(self, objective: Objective, profile: Profile, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-        base = self._base_values[objective.name]
+        base = self._base_values.get(objective.name, self._baseline[objective.name])
         width = 1.0 if objective.log else abs(base) or 1.0
 
         def scale(values: Sequence[float]) -> FloatArray:
@@ -331,7 +331,7 @@ class Predictor:
             sizes = np.maximum(self._profile.fixed_bytes + self._sum_of(self._profile, rows, "bytes"), 1.0)
         for place, row in enumerate(map(tuple, rows.tolist())):
             if row in self._proxies:
-                sizes[place] = self._proxies[row].values[objective.name]
+                sizes[place] = self._proxies[row].values.get(objective.name, sizes[place])
         return sizes
 
     @staticmethod

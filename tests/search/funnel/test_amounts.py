@@ -11,7 +11,7 @@ from paretune.search.funnel.additive import solve
 from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.predictor import Predictor
 from paretune.search.funnel.profile import ProfilePlan, read_profile
-from paretune.spaces.objective import FILE_OBJECTIVES, Bound, Constraint, Direction, Objective
+from paretune.spaces.objective import ASKED_OBJECTIVES, FILE_OBJECTIVES, Bound, Constraint, Direction, Objective
 from paretune.spaces.proxy import proxy_of
 from paretune.spaces.recipe import Limit, Rung
 from paretune.spaces.trial import Budget, TrialState
@@ -65,6 +65,29 @@ def test_without_such_objectives_nothing_more_is_measured():
     _, plan, _, _ = lab()
     assert plan.uniform == {}
     assert len(ProfilePlan(plan.encoding, amounts=["macs"]).policies()) > len(plan.policies())
+
+
+def test_what_only_trained_files_are_measured_by_is_taken_as_the_baselines_until_trials_tell():
+    phone = ASKED_OBJECTIVES["adb_latency_ms"]
+    problem = a_problem(EVALUATOR, choices=SMALL_CHOICES)
+    described = {**problem.description.objectives, phone.name: phone}
+    problem = replace(
+        problem, description=replace(problem.description, objectives=described), objectives=(ACCURACY, phone)
+    )
+    plan = ProfilePlan(Encoding(problem.space), amounts=[phone.name])
+    proxies = {
+        policy.digest: proxy_of("", policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit()))
+        for policy in plan.policies()
+    }
+    profile = read_profile(plan, proxies, "accuracy", 1)
+    assert profile is not None
+    predictor = Predictor(problem, plan.encoding, {**EVALUATOR.baseline().values, phone.name: 8.0})
+    row = np.array([plan.encoding.row_of(problem.space.choice_of(plan.base))])
+    for profiled in (False, True):
+        if profiled:
+            predictor.use_profile(profile)
+        predictor.note(tuple(row[0].tolist()), proxies[plan.base.digest])
+        assert predictor.predict(row).mean[0, 1] == pytest.approx(3.0)  # halvings
 
 
 def test_a_settled_objective_is_known_once_it_was_measured_untrained():
