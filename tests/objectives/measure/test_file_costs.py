@@ -10,6 +10,7 @@ from paretune.objectives.measure.arena import Lifetime, arena_bytes, plan
 from paretune.objectives.measure.arithmetic import arithmetic_of
 from paretune.objectives.measure.file_costs import file_costs
 from paretune.spaces.policy import Quantization
+from tests.tiny_tflite import sums_of_sums
 
 pytestmark = pytest.mark.tensorflow
 
@@ -101,6 +102,12 @@ def test_parameters_are_the_weights_whatever_their_format(residual, form):
 
 def test_an_arena_is_as_large_as_the_one_that_litert_allocates(residual):
     assert arena_bytes(read_graph(residual[2])) == allocated(residual[2])
+
+
+def test_sums_that_nobody_else_reads_are_written_in_place():
+    file = sums_of_sums()
+    inputs_and_three_sums = 5 * 64 - (64 - 16)  # aligned, but for the last
+    assert arena_bytes(read_graph(file)) == allocated(file) == inputs_and_three_sums
 
 
 def allocated(file):
