@@ -96,7 +96,7 @@ def _is_told(found: RunProfile, name: str, metric: str) -> bool:
     """Return whether the profile tells of an objective."""
     if name == "latency_ratio":
         return any(name in proxy.values for proxy in found.proxies.values())
-    return name in (metric, "loss", "size_bytes")
+    return name in (metric, "loss", "size_bytes", *found.profile.amounts)
 
 
 def _untried_rows(found: RunProfile, trials: Sequence[Trial], objectives: Sequence[Objective]) -> IntArray:

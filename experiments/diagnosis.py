@@ -1,12 +1,18 @@
 """What the doctor found, as plain data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from paretune.spaces.evaluator import ModelDescription
 
 
-def diagnosis_document(description: ModelDescription) -> dict[str, Any]:
-    """Return layers, what knobs apply to them and why not, and what was done to the working copy."""
+def diagnosis_document(description: ModelDescription, target_notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return layers, what knobs apply to them and why not, and what was done to the working copy.
+
+    Args:
+        description: The model.
+        target_notes: What the target has settled about the space, and why.
+    """
     return {
         "architecture": description.architecture,
         "hyperspace": [
@@ -29,6 +35,7 @@ def diagnosis_document(description: ModelDescription) -> dict[str, Any]:
             for spec in description.layers
         ],
         "notes": list(description.notes),
+        "target": list(target_notes),
         "objectives": {
             item.name: {"direction": str(item.direction), "unit": item.unit} for item in description.objectives.values()
         },

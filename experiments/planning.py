@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -50,6 +50,8 @@ class Plan:
         stage_bytes: Most that trained stages, from which later trials start, take on top of that.
         constraints: Each as it is written, with its bound in numbers.
         unsatisfiable: Why no policy can meet the constraints; empty where that could not be shown.
+        objectives: What is traded off.
+        notes: What the target has settled, and why.
     """
 
     parameters: int
@@ -67,6 +69,8 @@ class Plan:
     stage_bytes: int
     constraints: tuple[Mapping[str, Any], ...]
     unsatisfiable: str
+    objectives: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -110,6 +114,7 @@ def make_plan(problem: SearchProblem, baseline: Mapping[str, float], trials: Seq
         stage_bytes=MOST_STAGE_BYTES,
         constraints=tuple(_bounds(problem, baseline)),
         unsatisfiable=_unsatisfiable(problem, baseline, trials, probes),
+        objectives=tuple(objective.name for objective in problem.objectives),
     )
 
 
@@ -207,9 +212,10 @@ def plan_experiment(
     with one_worker(experiment, trust_model=trust_model, build=build) as pool:
         problem = search_problem(experiment, pool.describe())
         limit = Limit(seconds=problem.trial_seconds)
-        return make_plan(
+        plan = make_plan(
             problem,
             baseline_values(trials, pool.baseline),
             trials,
             lambda policy: pool.submit(problem.candidate(policy), Rung.PROXY, limit).result(),
         )
+    return replace(plan, notes=experiment.notes)

@@ -19,8 +19,9 @@ from paretune.objectives.flatbuffer.template import build_template
 from paretune.objectives.keras_door import tf
 from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
-from paretune.objectives.macs import count_parameters, model_macs
+from paretune.objectives.measure.asked import AskedObjectives, require_free_names
 from paretune.objectives.measure.example import record_example
+from paretune.objectives.measure.file_costs import file_costs
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
 from paretune.objectives.measure.memory import give_back_freed_memory
@@ -95,6 +96,8 @@ class KerasEvaluator:
         self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
         self.baseline_file = self._template.fill(self._model)
         self._latency_base = latency_base or self.baseline_file
+        self._asked = AskedObjectives(settings, self._where_integers_run)
+        require_free_names(settings, self._task.objective.name)
         refused = refused_formats(self._template, self.baseline_file, self._calibration)
         self._remover = ChannelRemover(self._model, self._weights, self._data.train.inputs)
         self._layers = examine(self._model, refused, self._remover.channels)
@@ -125,7 +128,7 @@ class KerasEvaluator:
         return ModelDescription(
             architecture=self._prepared.digest,
             layers=self._layers,
-            objectives={metric.name: metric, **FILE_OBJECTIVES},
+            objectives={metric.name: metric, **FILE_OBJECTIVES, **self._asked.objectives},
             fingerprint=self._fingerprint(),
             notes=(*self._prepared.notes, *others, *self._notes_on_shapes, *self._data.notes, *self._notes_on_task()),
             machine=machine_facts(self._settings.threads),
@@ -238,9 +241,16 @@ class KerasEvaluator:
             self._task.objective.name: self._task.score(targets, outputs),
             "loss": self._task.loss(targets, outputs),
             **file_sizes(model),
-            "macs": float(model_macs(self._model)),
-            "parameters": float(count_parameters(self._model)),
+            **file_costs(model),
+            **self._asked.of_file(model),
         }
+
+    def _where_integers_run(self, model: bytes) -> bytes:
+        """Return what stands for the uncompressed file where only integers run: itself, every layer in int8."""
+        if model != self.baseline_file:
+            return model
+        formats = {spec.name: Quantization.INT8 for spec in self._layers if Quantization.INT8 in spec.quantizations}
+        return quantize_file(self._template, model, formats, self._calibration)
 
     def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
         """Run the contents of an exported ``.tflite`` on the first samples of the test split.
@@ -266,9 +276,10 @@ class KerasEvaluator:
             packed = pack_weights(weights)
         measured = time.monotonic()
         latency = self._latency(exported, policy)
+        on_device = self._asked.on_device(exported)
         arrays = [array for layer in weights.values() for array in layer]
         return Measurement(
-            values={**values, "latency_ratio": latency.ratio},
+            values={**values, "latency_ratio": latency.ratio, **on_device},
             seconds={"measure": measured - started, "latency": time.monotonic() - measured},
             details={
                 "latency": asdict(latency),
@@ -290,6 +301,7 @@ class KerasEvaluator:
         graph_alone = all(decided.sparsity == 0 and decided.clusters is None for decided in policy.values())
         if self._settings.proxy_latency and graph_alone:
             values["latency_ratio"] = self._latency(exported, policy).ratio
+        values |= self._asked.on_device(exported, anew=graph_alone)
         return Measurement(
             values=values, seconds={"measure": measured - started, "latency": time.monotonic() - measured}
         )
@@ -321,7 +333,7 @@ class KerasEvaluator:
         metric = self._settings.metric
         if metric is not None and is_function_reference(metric):
             fingerprint["metric"] = function_digest(metric, beside)
-        return fingerprint
+        return {**fingerprint, **self._asked.fingerprint()}
 
 
 def _folder(path: str | None) -> Path | None:

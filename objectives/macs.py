@@ -1,4 +1,4 @@
-"""Count multiply-accumulate operations and parameters."""
+"""Count the multiply-accumulate operations of a Keras layer."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,16 +18,6 @@ def count_macs(layer: Any) -> int:
         return 0
     uses = range(len(layer.inbound_nodes))
     return sum(count(layer, layer.get_input_shape_at(use), layer.get_output_shape_at(use)) for use in uses)
-
-
-def model_macs(model: Any) -> int:
-    """Return the multiply-accumulate operations of a flat model for one sample; see :func:`count_macs`."""
-    return sum(count_macs(layer) for layer in model.layers)
-
-
-def count_parameters(model: Any) -> int:
-    """Return the number of weights of a model, those that are not trained included."""
-    return sum(math.prod(variable.shape) for variable in model.weights)
 
 
 def _dense(layer: Any, _: _Shape, output: _Shape) -> int:

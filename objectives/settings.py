@@ -1,13 +1,30 @@
 """What a worker must be told to build its evaluator; plain data, so that importing it needs no TensorFlow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from paretune.spaces.objective import FileFunction
 
 #: Class weights by how often each class occurs.
 BALANCED = "balanced"
 
 #: Room for trained stages in the folder of a run.
 MOST_STAGE_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What files are compiled for, or run on, where such objectives are asked for.
+
+    Attributes:
+        accelerator: Configuration of the Ethos-U, as Vela names it.
+        adb: Serial number of the Android device; ``None`` for the only one attached.
+        benchmark_model: LiteRT's ``benchmark_model`` built for Android; seen from the experiment file's folder.
+    """
+
+    accelerator: str = "ethos-u55-128"
+    adb: str | None = None
+    benchmark_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +51,9 @@ class EvaluatorSettings:
         turnstile_folder: Where the processes that share this machine meet, absolute; ``None`` when there is one.
         proxy_latency: Whether candidates that are not trained are measured for latency too.
         engine: ``compiled``, or ``reference`` to train with tfmot's own flow.
+        asked: Of :data:`~paretune.spaces.objective.ASKED_OBJECTIVES`, those to measure.
+        functions: Objectives of the user's own.
+        device: What files are compiled for or run on.
     """
 
     model: str
@@ -54,6 +74,9 @@ class EvaluatorSettings:
     turnstile_folder: str | None = None
     proxy_latency: bool = False
     engine: str = "compiled"
+    asked: tuple[str, ...] = ()
+    functions: tuple[FileFunction, ...] = ()
+    device: Device = field(default_factory=Device)
 
     def versions(self) -> Mapping[str, str]:
         """Return the versions of the packages that change numbers, by package."""

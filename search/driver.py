@@ -103,7 +103,9 @@ class _Search:
         self._notify, self._stop_requested = notify, stop_requested
         self._baseline = values_of(self._trials[0])
         self._reference = reference_point(self._baseline, problem.objectives)
-        self._front = find_front(self._trials, problem.objectives, problem.constraints, self._baseline)
+        self._front = find_front(
+            self._trials, problem.objectives, problem.constraints, self._baseline, problem.known_objectives
+        )
         self._lanes = Lanes(problem, service, ledger, self._trials, self._must_look, self._on_build)
         self._gate = SizeGate(size_bounds(problem, self._baseline), self._trials)
         self._interrupted = deque(trial for trial in self._trials if trial.state is TrialState.INTERRUPTED)
@@ -305,7 +307,9 @@ class _Search:
         problem = self._problem
         # The front of all trials is that of the front so far and the new one.
         so_far = (self._trials[0], *self._front.trials, trial)
-        self._front = find_front(so_far, problem.objectives, problem.constraints, self._baseline)
+        self._front = find_front(
+            so_far, problem.objectives, problem.constraints, self._baseline, problem.known_objectives
+        )
         points = [values_of(point) for point in self._front.trials]
         volume = hypervolume(points, self._reference, problem.objectives)
         self._notify(TrialEnded(trial=trial, front=self._front, hypervolume=volume))
@@ -355,7 +359,9 @@ def _promoted_before(trials: Sequence[Trial]) -> list[Trial]:
 
 def _volumes_so_far(problem: SearchProblem, trials: Sequence[Trial], baseline: Mapping[str, float]) -> list[float]:
     """Return the hypervolume after each trial that counts against the budget."""
-    history = dict(hypervolume_history(trials, problem.objectives, problem.constraints, baseline))
+    history = dict(
+        hypervolume_history(trials, problem.objectives, problem.constraints, baseline, known=problem.known_objectives)
+    )
     stems: set[str] = set()
     volumes = []
     for trial in trials:

@@ -17,6 +17,11 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
+_FILE_BYTES = ("size_bytes", "raw_bytes", "entropy_bytes")
+#: What stands for 0 where ratios matter: a model without a single multiplication has a logarithm all the same.
+_LEAST = 1e-9
+
+
 def non_dominated(costs: FloatArray) -> BoolArray:
     """Mark the rows of ``costs`` that no other row dominates.
 
@@ -85,6 +90,7 @@ def find_front(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     baseline: Mapping[str, float],
+    known: Mapping[str, Objective] | None = None,
 ) -> Front:
     """Find the front of ``trials``.
 
@@ -98,11 +104,12 @@ def find_front(
         objectives: What is compared; the task's metric first.
         constraints: On these objectives or on any other one that files are measured by.
         baseline: Values of the uncompressed model, which relative constraints refer to.
+        known: Every objective that a constraint may name, by name, where there are others than what all files have.
 
     Raises:
         ConfigurationError: If a constraint names an objective that is not known.
     """
-    known = objectives_by_name(objectives)
+    known = {**objectives_by_name(objectives), **(known or {})}
     eligible = [
         trial for trial in trials if _is_eligible(trial) and is_feasible(values_of(trial), constraints, baseline, known)
     ]
@@ -218,6 +225,8 @@ def hypervolume_history(
     constraints: Sequence[Constraint],
     baseline: Mapping[str, float],
     reference: Mapping[str, float] | None = None,
+    *,
+    known: Mapping[str, Objective] | None = None,
 ) -> list[tuple[int, float]]:
     """Return the hypervolume of the front after each finished trial, in the order of their numbers.
 
@@ -227,6 +236,7 @@ def hypervolume_history(
         constraints: As for :func:`find_front`.
         baseline: As for :func:`find_front`.
         reference: The run's reference point; ``None`` derives it from ``baseline``.
+        known: As for :func:`find_front`.
 
     Returns:
         Pairs of trial number and hypervolume, which never falls.
@@ -239,7 +249,7 @@ def hypervolume_history(
         if trial.state in (TrialState.RUNNING, TrialState.INTERRUPTED):
             continue
         # The front of all trials so far is that of the last front and the new trial.
-        grown = find_front((*best, trial), objectives, constraints, baseline).trials
+        grown = find_front((*best, trial), objectives, constraints, baseline, known).trials
         if grown != best:
             best = grown
             volume = hypervolume([values_of(point) for point in best], reference, objectives)
@@ -268,8 +278,9 @@ def _exact_costs(trial: Trial, objectives: Sequence[Objective]) -> list[float]:
 
 
 def _size_objective(objectives: Sequence[Objective]) -> Objective:
-    """Return the first objective that counts bytes, or else the first one."""
-    return next((objective for objective in objectives if objective.log), objectives[0])
+    """Return the first objective that counts bytes of the file, or else an amount, or else the first one."""
+    amounts = [objective for objective in objectives if objective.log]
+    return next((each for each in amounts if each.name in _FILE_BYTES), (amounts or objectives)[0])
 
 
 def _knee(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | None:
@@ -284,7 +295,7 @@ def _knee(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | N
     costs = np.array([_costs(trial, objectives) for trial in trials])
     for column, objective in enumerate(objectives):
         if objective.log:
-            costs[:, column] = np.log(costs[:, column])
+            costs[:, column] = np.log(np.maximum(costs[:, column], _LEAST))
     lowest = costs.min(axis=0)
     span = costs.max(axis=0) - lowest
     scaled = (costs - lowest) / np.where(span > 0, span, 1.0)
@@ -300,5 +311,5 @@ def volume_row(values: Mapping[str, float], objectives: Sequence[Objective]) -> 
     row = []
     for objective in objectives:
         cost = objective.cost(values[objective.name])
-        row.append(float(np.log2(cost)) if objective.log else cost)
+        row.append(float(np.log2(max(cost, _LEAST))) if objective.log else cost)
     return row

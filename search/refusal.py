@@ -1,4 +1,4 @@
-"""Policies that are refused before training, because their files would be too large."""
+"""Policies that are refused before training, because their files would be too large, or take too much to run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Constraint
 from paretune.spaces.trial import Trial, TrialState
 
+#: What an untrained file estimates; of settled objectives it has the value itself.
 SIZES = ("size_bytes", "raw_bytes", "entropy_bytes")
 
 #: Key in a measurement's details: the sizes estimated before training.
@@ -19,14 +20,22 @@ ESTIMATED = "estimated"
 FIRST_MARGIN = 1.15
 _ENOUGH = 5
 _SLACK = 0.95
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class SizeBound:
-    """An upper bound on a size, in bytes, and the constraint it comes from."""
+    """An upper bound on a size or a settled objective, and the constraint it comes from.
+
+    Attributes:
+        constraint: As written.
+        most: The bound, in the objective's unit.
+        settled: Whether the objective is the same before training and after.
+    """
 
     constraint: Constraint
-    most_bytes: float
+    most: float
+    settled: bool = False
 
     @property
     def objective(self) -> str:
@@ -36,18 +45,19 @@ class SizeBound:
     def __str__(self) -> str:
         is_relative = self.constraint.bound not in ("max", "min")
         if is_relative:
-            return f"{self.constraint} ({in_bytes(self.most_bytes)})"
-        return f"{self.objective} {self.constraint.bound} {in_bytes(self.most_bytes)}"
+            return f"{self.constraint} ({amount_text(self.objective, self.most)})"
+        return f"{self.objective} {self.constraint.bound} {amount_text(self.objective, self.most)}"
 
 
 def size_bounds(problem: SearchProblem, baseline: Mapping[str, float]) -> tuple[SizeBound, ...]:
-    """Return the upper bounds that the constraints put on sizes."""
+    """Return the upper bounds that the constraints put on what untrained files tell."""
     bounds = []
     for constraint in problem.constraints:
-        if constraint.objective in SIZES:
-            most_bytes, is_upper = bound_of(constraint, baseline, problem.known_objectives)
+        settled = problem.known_objectives[constraint.objective].settled
+        if settled or constraint.objective in SIZES:
+            most, is_upper = bound_of(constraint, baseline, problem.known_objectives)
             if is_upper:
-                bounds.append(SizeBound(constraint, most_bytes))
+                bounds.append(SizeBound(constraint, most, settled))
     return tuple(bounds)
 
 
@@ -56,7 +66,7 @@ class SizeGate:
 
     A policy is refused only when its estimate exceeds a bound by more than a margin. The margin follows from finished
     trials, which keep their estimates: the file that shrank most from estimate to measurement, and a little more. It
-    is never below 1, so what is estimated to fit is always tried.
+    is never below 1, so what is estimated to fit is always tried. Settled objectives have none.
 
     Attributes:
         bounds: What estimates are compared with.
@@ -85,6 +95,8 @@ class SizeGate:
 
     def margin(self, objective: str) -> float:
         """Return by what factor an estimate may exceed a bound before it counts."""
+        if any(bound.settled for bound in self.bounds if bound.objective == objective):
+            return 1.0 + _ROUNDING
         ratios = self._ratios[objective]
         learnt = 1 / (min(ratios) * _SLACK) if ratios else FIRST_MARGIN
         return max(1.0, learnt if len(ratios) >= _ENOUGH else max(learnt, FIRST_MARGIN))
@@ -92,17 +104,21 @@ class SizeGate:
     def exceeded(self, estimated: Mapping[str, float]) -> tuple[SizeBound, ...]:
         """Return the bounds that an estimate exceeds by more than the margin."""
         return tuple(
-            bound
-            for bound in self.bounds
-            if estimated[bound.objective] > bound.most_bytes * self.margin(bound.objective)
+            bound for bound in self.bounds if estimated[bound.objective] > bound.most * self.margin(bound.objective)
         )
 
     def objection(self, estimated: Mapping[str, float]) -> str:
         """Return why a policy of these estimated sizes is refused, or an empty string when it is not."""
-        return "; ".join(
-            f"{bound.objective} estimated {in_bytes(estimated[bound.objective])}, at most {in_bytes(bound.most_bytes)}"
-            for bound in self.exceeded(estimated)
-        )
+        told = []
+        for bound in self.exceeded(estimated):
+            found, most = (amount_text(bound.objective, each) for each in (estimated[bound.objective], bound.most))
+            told.append(f"{bound.objective} {'' if bound.settled else 'estimated '}{found}, at most {most}")
+        return "; ".join(told)
+
+
+def amount_text(name: str, amount: float) -> str:
+    """Return an amount for people: bytes where the name says so, else a plain number."""
+    return in_bytes(amount) if name.endswith("_bytes") else f"{amount:.4g}"
 
 
 def in_bytes(count: float) -> str:

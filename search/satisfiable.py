@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from paretune.search.feasibility import bound_of
-from paretune.search.refusal import SizeBound, SizeGate, in_bytes, size_bounds
+from paretune.search.refusal import FIRST_MARGIN, SizeBound, SizeGate, amount_text, size_bounds
 from paretune.search.settings import SearchProblem
 from paretune.spaces.errors import Unsatisfiable
 from paretune.spaces.objective import Constraint, Direction
@@ -46,7 +46,7 @@ def _impossible(problem: SearchProblem, baseline: Mapping[str, float]) -> Iterab
         bound, is_upper = bound_of(constraint, baseline, problem.known_objectives)
         name = constraint.objective
         is_error = name in _ERRORS and problem.known_objectives[name].direction is Direction.MINIMIZE
-        is_amount = name.endswith("_bytes") or name == "latency_ratio"
+        is_amount = problem.known_objectives[name].log or name == "latency_ratio"
         if name in _AT_MOST_ONE and not is_upper and bound > 1:
             yield f"No policy can satisfy {constraint}: `{name}` is never above 1. Lower it."
         elif is_upper and ((is_error and bound < 0) or (is_amount and bound <= 0)):
@@ -89,15 +89,21 @@ def _too_small(
             smallest[bound.objective] = min(sizes[bound.objective], smallest.get(bound.objective, float("inf")))
     if not smallest:
         return []
-    return [
-        f"No policy can satisfy {bound}: the smallest reachable file is about {in_bytes(smallest[bound.objective])}. "
-        f"Raise it above {in_bytes(smallest[bound.objective])} or widen the space."
-        for bound in gate.exceeded(smallest)
-    ]
+    offences = []
+    for bound in gate.exceeded(smallest):
+        found = smallest[bound.objective]
+        if bound.settled and found <= FIRST_MARGIN * bound.most:
+            continue  # the extremes of the space need not be the least of what does not add up
+        least = amount_text(bound.objective, found)
+        what = f"the least reachable {bound.objective}" if bound.settled else "the smallest reachable file"
+        offences.append(
+            f"No policy can satisfy {bound}: {what} is about {least}. Raise it above {least} or widen the space."
+        )
+    return offences
 
 
 def _fits(trial: Trial, bounds: Sequence[SizeBound]) -> bool:
     if trial.state is not TrialState.COMPLETE or trial.measurement is None:
         return False
     values = trial.measurement.values
-    return all(values.get(bound.objective, float("inf")) <= bound.most_bytes for bound in bounds)
+    return all(values.get(bound.objective, float("inf")) <= bound.most for bound in bounds)

@@ -28,6 +28,7 @@ class Objective:
         tolerance: Measurement noise: values are rounded to multiples of it before they are compared, so that
             differences within it are ties; 0 compares exactly.
         log: Whether ratios matter rather than differences (sizes); always positive then.
+        settled: Whether the policy alone decides it, so that the file has the same value before training as after.
     """
 
     name: str
@@ -35,11 +36,17 @@ class Objective:
     unit: str = ""
     tolerance: float = 0.0
     log: bool = False
+    settled: bool = False
 
     def cost(self, value: float) -> float:
         """Return the value rounded to the tolerance, with the sign turned so that smaller is better."""
         rounded = round(value / self.tolerance) * self.tolerance if self.tolerance else value
         return rounded if self.direction is Direction.MINIMIZE else -rounded
+
+
+def _amount(name: str, unit: str) -> Objective:
+    """Return something that follows from the operators and shapes of a file."""
+    return Objective(name=name, direction=Direction.MINIMIZE, unit=unit, log=True, settled=True)
 
 
 #: What every exported file is measured by, whatever the task. The task's own metric comes on top.
@@ -49,10 +56,42 @@ FILE_OBJECTIVES: Mapping[str, Objective] = {
         Objective(name="size_bytes", direction=Direction.MINIMIZE, unit="bytes deflated", log=True),
         Objective(name="raw_bytes", direction=Direction.MINIMIZE, unit="bytes", log=True),
         Objective(name="entropy_bytes", direction=Direction.MINIMIZE, unit="bytes, entropy bound", log=True),
+        _amount("macs", "MACs"),
+        _amount("bit_operations", "MACs x bits x bits"),
+        _amount("parameters", "weights"),
+        _amount("arena_bytes", "bytes of activations, at the peak"),
+        _amount("energy_nj", "nJ, estimated"),
         Objective(name="latency_ratio", direction=Direction.MINIMIZE, unit="x baseline", tolerance=0.05),
         Objective(name="loss", direction=Direction.MINIMIZE),
     )
 }
+
+#: What files are measured by only where it is asked for, because it takes a tool or a device.
+ASKED_OBJECTIVES: Mapping[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective(name="vela_cycles", direction=Direction.MINIMIZE, unit="cycles on Ethos-U, estimated", log=True),
+        _amount("vela_sram_bytes", "bytes of SRAM on Ethos-U"),
+        Objective(name="vela_size_bytes", direction=Direction.MINIMIZE, unit="bytes compiled for Ethos-U", log=True),
+        Objective(name="adb_latency_ms", direction=Direction.MINIMIZE, unit="ms on the Android device", log=True),
+    )
+}
+
+#: What differs from one measurement of a file to the next.
+OBSERVED = ("latency_ratio", "adb_latency_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFunction:
+    """An objective that a function of the user's computes from the exported file.
+
+    Attributes:
+        objective: What it gives.
+        function: ``module:function``.
+    """
+
+    objective: Objective
+    function: str
 
 
 class Bound(StrEnum):

@@ -50,6 +50,13 @@ _FILE_OVERHEAD_BYTES = 2000.0
 STEPS_PER_STAGE = 40
 
 
+def _activation_bits(decided: LayerPolicy) -> int:
+    """Return the bits of a layer's activations, as static formats have them."""
+    if decided.quantization is Quantization.INT16X8:
+        return 16
+    return 8 if decided.quantization.is_static else 32
+
+
 def layer_specs(count: int = 4, quantizations: Sequence[Quantization] = tuple(Quantization)) -> tuple[LayerSpec, ...]:
     """Return layers that support every knob, each larger than the one before."""
     return tuple(
@@ -165,7 +172,7 @@ class AnalyticEvaluator:
         return self.proxy_bias if rung is Rung.PROXY else 1.0
 
     def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
-        loss = seconds = float32_seconds = weight_bytes = raw_bytes = 0.0
+        loss = seconds = float32_seconds = weight_bytes = raw_bytes = bit_operations = 0.0
         for index, spec in enumerate(self.layers):
             decided = policy[spec.name]
             sensitivity = 1 / (1 + index)
@@ -175,6 +182,7 @@ class AnalyticEvaluator:
             raw_bytes += spec.weights * decided.quantization.weight_bits / 8
             seconds += spec.macs * _FORMAT_SECONDS[decided.quantization]
             float32_seconds += spec.macs
+            bit_operations += spec.macs * decided.quantization.weight_bits * _activation_bits(decided)
         # a hair of disagreement between policies, the same in every process
         jitter = int(hashlib.sha256(_decisions(policy).encode()).hexdigest()[:4], 16) / 0xFFFF
         size = (weight_bytes + _FILE_OVERHEAD_BYTES) * self._bias(rung)
@@ -183,9 +191,19 @@ class AnalyticEvaluator:
             "size_bytes": round(size),
             "raw_bytes": round(raw_bytes + _FILE_OVERHEAD_BYTES),
             "entropy_bytes": round(size * 0.95),
+            "macs": float32_seconds,
+            "bit_operations": bit_operations,
+            "parameters": float(sum(spec.weights for spec in self.layers)),
+            "arena_bytes": self._arena_bytes(policy),
+            "energy_nj": (bit_operations + 8 * raw_bytes) / 1e3,
             "latency_ratio": seconds / float32_seconds,
             "loss": loss + 0.002 * jitter,
         }
+
+    def _arena_bytes(self, policy: Policy) -> float:
+        """Return the most that two layers in a row take: no layer alone decides it."""
+        widths = [_activation_bits(policy[spec.name]) / 8 for spec in self.layers]
+        return 1000 * max(first + second for first, second in zip([*widths, 0.0], [0.0, *widths], strict=True))
 
     def _fidelity(self, policy: Policy, rung: Rung) -> Fidelity:
         bias = self._bias(rung)

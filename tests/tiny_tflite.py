@@ -29,6 +29,14 @@ def doubled() -> bytes:
     )
 
 
+def sums_of_sums() -> bytes:
+    """Return a file that adds three sums of its two inputs, the first of them increased once more, in rows of four."""
+    names = ["left", "right", "first", "second", "third", "more", "both", "all"]
+    added = [(0, 1, 2), (0, 1, 3), (0, 1, 4), (2, 1, 5), (5, 3, 6), (6, 4, 7)]
+    operators = [_operator(0, [one, other], [result], "Add") for one, other, result in added]
+    return _file(names, operators, [schema.BuiltinOperator.ADD], {"left": 0, "right": 1}, {"output_0": 7})
+
+
 def example_of_sum_and_product() -> FileExample:
     """Return what that file answers, computed with NumPy."""
     left = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH)

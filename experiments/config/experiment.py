@@ -14,7 +14,10 @@ Every key but ``model`` and ``data`` can be left out::
       layers: {head: {sparsity: [0, 0.5]}}          # other choices for the layers a name or glob matches
       groups: [[block1_*], [block2_a, block2_b]]    # layers that share one decision
       pinned: {stem: {quantization: int8}}          # layers that are not searched
-    objectives: [metric, size_bytes]  # or the metric by its own name; also latency_ratio, raw_bytes, entropy_bytes
+    target: microcontroller           # or cpu, download, ethos-u, android: defaults for what is searched and traded off
+    device: {accelerator: ethos-u55-128, adb: SERIAL, benchmark_model: PATH}   # for objectives measured with them
+    objectives: [metric, size_bytes]  # or the metric by its own name; also latency_ratio, raw_bytes, arena_bytes, ...
+                                      # or your own: {name: boot_ms, function: my_module:boot, direction: minimize}
     constraints: {accuracy: {drop: 0.02}, size_bytes: {max: 60kB}, latency_ratio: 1.5x}
     recipe: {prune: {epochs: 4, learning_rate: 0.001}, cluster: {epochs: 2}, quantize: {epochs: 2}}
                                       # a list of values is searched too: {learning_rate: [0.001, 0.003]}
@@ -48,15 +51,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.experiments.config.metadata_section import file_metadata
+from paretune.experiments.config.objectives_section import all_objectives
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.sections import all_constraints, class_weights, space_settings, whole_recipe
+from paretune.experiments.config.target_section import aim, asks_vela, require_ethos_u_formats, target_objectives
 from paretune.experiments.config.yaml_reader import YamlDocument, parse_yaml, read_yaml
 from paretune.experiments.machine import own_cpus, workers_that_fit
-from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.settings import Device, EvaluatorSettings
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import Constraint
+from paretune.spaces.objective import ASKED_OBJECTIVES, Constraint, FileFunction
 from paretune.spaces.recipe import Recipe, Rung
 from paretune.spaces.space import SpaceSettings
+from paretune.spaces.targets import read_target
 from paretune.spaces.trial import Budget
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ STAGES = "stages"
 METRIC = "metric"
 
 _LATENCY = "latency_ratio"
+_ADB = "adb_latency_ms"
 
 _DEFAULT_BUDGET = Budget(trials=24)
 
@@ -115,7 +122,11 @@ class Experiment:
         direction: Which way a metric of the user's own is better.
         class_weights: ``balanced``, or factors of the training loss by label; ``None`` weighs classes alike.
         space: Choices of the knobs.
+        target: Where files are to run, by name; ``None`` where the file does not say.
+        notes: What the target has settled about the space, and why; a sentence each.
+        device: What files are compiled for, or run on, where such objectives are asked for.
         objectives: Names; ``metric`` stands for the task's metric.
+        functions: Those among them that functions of the user's compute.
         constraints: Bounds on objectives, under the same names.
         recipe: How candidates are trained.
         recipe_choices: What is searched about that: values by stage and setting.
@@ -148,7 +159,11 @@ class Experiment:
     direction: str | None = None
     class_weights: Mapping[int, float] | str | None = None
     space: SpaceSettings = field(default_factory=SpaceSettings)
+    target: str | None = None
+    notes: tuple[str, ...] = ()
+    device: Device = field(default_factory=Device)
     objectives: tuple[str, ...] = (METRIC, "size_bytes")
+    functions: tuple[FileFunction, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
     recipe_choices: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
@@ -182,7 +197,13 @@ class Experiment:
     @property
     def minds_latency(self) -> bool:
         """Whether latency is optimised or bounded, so that it must be known before training too."""
-        return _LATENCY in (*self.objectives, *(bound.objective for bound in (*self.constraints, *self.stop_when)))
+        return _LATENCY in self.minded
+
+    @property
+    def minded(self) -> tuple[str, ...]:
+        """Names of all that is optimised or bounded."""
+        bounded = (bound.objective for bound in (*self.constraints, *self.stop_when))
+        return tuple(dict.fromkeys((*self.objectives, *bounded)))
 
     def settings_for_evaluator(
         self,
@@ -212,6 +233,9 @@ class Experiment:
             turnstile_folder=None if run_folder is None else str(run_folder.absolute()),
             proxy_latency=self.minds_latency,
             engine=self.engine,
+            asked=tuple(name for name in ASKED_OBJECTIVES if name in self.minded),
+            functions=self.functions,
+            device=self.device,
         )
 
 
@@ -299,9 +323,21 @@ def build_experiment(document: YamlDocument) -> Experiment:
 
 def _build(section: "ExperimentSection", document: YamlDocument, problems: Problems) -> Experiment:
     search, budget, tracking = section.search, section.budget, section.tracking
-    for index, name in enumerate(section.objectives):
-        if name in section.objectives[:index]:
-            problems.add(("objectives", index), f"Objective '{name}' is named twice.")
+    target = None
+    with problems.at("target"):
+        target = None if section.target is None else read_target(section.target)
+    device = Device() if section.device is None else Device(**section.device.model_dump())
+    names, functions = all_objectives(section.objectives, problems)
+    if target is not None and "objectives" not in section.model_fields_set:
+        names = target_objectives(target, has_device=device.benchmark_model is not None)
+    constraints = all_constraints(section.constraints, "constraints", problems)
+    stop_when = all_constraints(section.stop_when, "stop_when", problems)
+    minded = [*names, *(bound.objective for bound in (*constraints, *stop_when))]
+    aimed = aim(space_settings(section.space, problems), target, minded)
+    if asks_vela(minded):
+        require_ethos_u_formats(aimed.space, problems)
+    if _ADB in minded and device.benchmark_model is None:
+        problems.add(("device",), f"`{_ADB}` needs `device: {{benchmark_model: PATH}}`: LiteRT's program for Android.")
     recipe, recipe_choices = whole_recipe(section.recipe, problems)
     return Experiment(
         name=_name(section.name or document.file.stem, problems),
@@ -314,10 +350,14 @@ def _build(section: "ExperimentSection", document: YamlDocument, problems: Probl
         metric=section.task.metric,
         direction=section.task.direction,
         class_weights=class_weights(section.task.class_weights, problems),
-        space=space_settings(section.space, problems),
-        objectives=tuple(section.objectives),
-        constraints=all_constraints(section.constraints, "constraints", problems),
-        stop_when=all_constraints(section.stop_when, "stop_when", problems),
+        space=aimed.space,
+        target=section.target,
+        notes=aimed.notes,
+        device=device,
+        objectives=names,
+        functions=functions,
+        constraints=constraints,
+        stop_when=stop_when,
         recipe=recipe,
         recipe_choices=recipe_choices,
         sampler=search.sampler.name,

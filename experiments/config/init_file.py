@@ -72,6 +72,9 @@ data: {data}
 # Told from the model and the labels when left out.
 # task: {{kind: classification, metric: accuracy}}   # also class_weights: balanced, or {{0: 1, 1: 5}}
 
+# Where the files are to run: defaults for what follows, where you leave it out (comment `space` and `objectives` out).
+# target: cpu                            # or download, microcontroller, ethos-u, android
+
 # What may be decided about each layer. Choices that a layer does not support are left out for it.
 space:
   channels: [1, 0.75, 0.5, 0.25]          # share of the output channels kept: the only one that makes CPUs faster
@@ -82,7 +85,7 @@ space:
   # groups: [[block1_*]]                     # layers that share one decision
   # pinned: {{stem: {{quantization: int8}}}}   # layers that are not searched
 
-# What is traded off: `metric` is the task's; also latency_ratio, raw_bytes, entropy_bytes.
+# What is traded off: `metric` is the task's; also latency_ratio, raw_bytes, arena_bytes, bit_operations, energy_nj, ...
 objectives: [metric, size_bytes]
 
 # What every result must keep to.

@@ -101,6 +101,14 @@ class BudgetSection(Section):
     training_steps: int | None = Field(default=None, gt=0)
 
 
+class DeviceSection(Section):
+    """What files are compiled for, or run on, where such objectives are asked for."""
+
+    accelerator: str = "ethos-u55-128"
+    adb: str | None = None
+    benchmark_model: str | None = None
+
+
 class TrackingSection(Section):
     """Where MLflow keeps its record."""
 
@@ -129,7 +137,9 @@ class ExperimentSection(Section):
     base: BaseSection | None = None
     task: TaskSection = TaskSection()
     space: SpaceSection = SpaceSection()
-    objectives: list[str] = Field(default=["metric", "size_bytes"], min_length=1)
+    target: str | None = None
+    device: DeviceSection | None = None
+    objectives: list[Any] = Field(default=["metric", "size_bytes"], min_length=1)
     constraints: dict[str, Any] = {}
     stop_when: dict[str, Any] = {}
     recipe: dict[str, Any] = {}

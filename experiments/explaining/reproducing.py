@@ -119,7 +119,14 @@ def reproduce_trials(
         for trial in trials
     ]
     if seeds and {trial.number for trial in trials} >= {trial.number for trial in run.front().trials}:
-        found = with_front(found, run.facts.objectives, run.facts.constraints, run.trial(0), seeds)
+        found = with_front(
+            found,
+            run.facts.objectives,
+            run.facts.constraints,
+            run.trial(0),
+            seeds,
+            run.facts.description.objectives,
+        )
     return found, expected
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from paretune.experiments.explaining.trainings import Training
 from paretune.search.front import find_front, values_of
 from paretune.spaces.measurement import Fidelity
-from paretune.spaces.objective import Constraint, Objective
+from paretune.spaces.objective import OBSERVED, Constraint, Objective
 from paretune.spaces.recipe import Rung
 from paretune.spaces.resampling import CONFIDENCE, Interval
 from paretune.spaces.trial import Trial
@@ -153,7 +153,7 @@ def _verdict(
         return Verdict.FAILED
     recorded = values_of(trial)
     # seconds and latency are observations, and not expected to repeat
-    names = again.values.keys() & recorded.keys() - {"latency_ratio"}
+    names = again.values.keys() & recorded.keys() - set(OBSERVED)
     if again.sha256 == sha256 and all(again.values[name] == recorded[name] for name in names):
         return Verdict.SAME_BYTES
     if expected.is_exact or not spreads:
@@ -168,6 +168,7 @@ def with_front(
     constraints: Sequence[Constraint],
     baseline: Trial,
     seeds: int,
+    known: Mapping[str, Objective] | None = None,
 ) -> list[Reproduction]:
     """Count with how many of the new seeds each point stays on the front, beside the others of the same seed.
 
@@ -179,6 +180,7 @@ def with_front(
         constraints: Of the run.
         baseline: What constraints refer to.
         seeds: How many new seeds there were.
+        known: Every objective that constraints may name.
     """
     stays = dict.fromkeys((each.trial.number for each in found), 0)
     for step in range(1, seeds + 1):
@@ -188,7 +190,7 @@ def with_front(
             for training in each.others
             if training.seed == each.trial.candidate.seed + step
         ]
-        for trial in find_front(trained, objectives, constraints, values_of(baseline)).trials:
+        for trial in find_front(trained, objectives, constraints, values_of(baseline), known).trials:
             stays[trial.number] += 1
     return [replace(each, on_front=stays[each.trial.number]) for each in found]
 
@@ -196,7 +198,7 @@ def with_front(
 def _as_trained(trial: Trial, training: Training) -> Trial:
     if trial.measurement is None:
         raise ValueError(f"trial {trial.number} has no measurement")
-    latency = {name: value for name, value in values_of(trial).items() if name == "latency_ratio"}
+    latency = {name: value for name, value in values_of(trial).items() if name in OBSERVED}
     fidelity = trial.measurement.fidelity
     if training.faults:
         faulty = replace(fidelity.layers[0], faults=training.faults)

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.experiments.exports.limits import hybrid_layers, limits_text
-from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, policy_summary, value_text
+from paretune.experiments.terminal.wording import (
+    bytes_text,
+    hyperparameters_text,
+    policy_summary,
+    short_name,
+    value_text,
+)
 from paretune.search.front import values_of
 from paretune.spaces.evaluator import FileExample
 from paretune.spaces.file_metadata import FileMetadata
-from paretune.spaces.objective import Objective
+from paretune.spaces.objective import FILE_OBJECTIVES, Objective
 from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
@@ -142,8 +148,12 @@ def _figures(content: CardContent) -> str:
             ("size, raw", "raw_bytes"),
             ("entropy bound", "entropy_bytes"),
             ("latency", "latency_ratio"),
+            ("memory for activations", "arena_bytes"),
+            ("multiply-accumulates", "macs"),
+            ("energy (estimate)", "energy_nj"),
+            *((short_name(name), name) for name in here if name not in FILE_OBJECTIVES),
         )
-        if name in here
+        if name in here and name != metric
     ]
     if before.get("size_bytes") and here.get("size_bytes"):
         rows.append(("times smaller", "", f"{before['size_bytes'] / here['size_bytes']:.1f}x"))

@@ -29,7 +29,9 @@ def compress(
     task: Mapping[str, Any] | None = None,
     base: Mapping[str, Any] | None = None,
     space: Mapping[str, Any] | None = None,
-    objectives: Sequence[str] | None = None,
+    target: str | None = None,
+    device: Mapping[str, Any] | None = None,
+    objectives: Sequence[str | Mapping[str, Any]] | None = None,
     constraints: Mapping[str, Any] | None = None,
     stop_when: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
@@ -62,6 +64,8 @@ def compress(
         task: Such as ``{"kind": "classification", "class_weights": "balanced"}``.
         base: How models are trained that ``module:function`` builds from hyperparameters.
         space: Such as ``{"sparsity": [0, 0.5, 0.8], "clusters": [None, 16], "quantization": ["float32", "int8"]}``.
+        target: Where files are to run: ``cpu``, ``download``, ``microcontroller``, ``ethos-u`` or ``android``.
+        device: Such as ``{"accelerator": "ethos-u55-128"}``.
         objectives: Such as ``["metric", "size_bytes", "latency_ratio"]``.
         constraints: Such as ``{"size_bytes": {"max": "60kB"}, "metric": {"drop": 0.02}}``.
         stop_when: Bounds; a trial that keeps to all of them ends the search.
@@ -83,6 +87,8 @@ def compress(
         "task": task,
         "base": base,
         "space": space,
+        "target": target,
+        "device": device,
         "objectives": objectives,
         "constraints": constraints,
         "stop_when": stop_when,

@@ -79,7 +79,7 @@ def _places(
     run: Run, trials: Sequence[Trial], front: Front, baseline: Mapping[str, float], architectures: Sequence[str]
 ) -> TrialPlaces:
     objectives, constraints = run.facts.objectives, run.facts.constraints
-    known = objectives_by_name(objectives)
+    known = objectives_by_name(run.facts.description.objectives.values())
     able = [trial for trial in trials if could_be_on_a_front(trial, objectives)]
     exact = [Objective(name=each.name, direction=each.direction) for each in objectives]
     in_order = sorted(able, key=lambda trial: ([o.cost(values_of(trial)[o.name]) for o in exact], trial.number))

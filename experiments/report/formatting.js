@@ -1,6 +1,11 @@
 // How numbers are spelled: as in the terminal (terminal/wording.py).
 
-const SHORT_NAMES = { size_bytes: "size", raw_bytes: "raw", entropy_bytes: "entropy", latency_ratio: "latency" };
+const SHORT_NAMES = {
+  size_bytes: "size", raw_bytes: "raw", entropy_bytes: "entropy", arena_bytes: "arena", bit_operations: "bit operations",
+  energy_nj: "energy", latency_ratio: "latency",
+};
+const COUNTS = new Set(["macs", "parameters", "bit_operations", "vela_cycles"]);
+const UNITS = { nj: "nJ", ms: "ms" };
 
 function shortName(name) {
   return SHORT_NAMES[name] ?? name;
@@ -27,12 +32,19 @@ function bytesText(count) {
   return `${count.toFixed(0)} B`;
 }
 
+/** A count with thousands separated, or as a power of ten once it no longer fits. */
+function countText(count) {
+  const digits = Math.trunc(count).toFixed(0);
+  return count < 1e9 ? Math.trunc(count).toLocaleString("en") : `${digits[0]}.${digits[1]}e${digits.length - 1}`;
+}
+
 function valueText(name, value) {
   if (value === undefined || value === null) return "-";
   if (name.endsWith("_bytes")) return bytesText(value);
   if (name.endsWith("_ratio")) return `${value.toFixed(2)}x`;
-  if (name === "macs" || name === "parameters") return Math.trunc(value).toLocaleString("en");
-  return general(value);
+  if (COUNTS.has(name)) return countText(value);
+  const unit = UNITS[name.split("_").at(-1)];
+  return name.includes("_") && unit ? `${general(value)} ${unit}` : general(value);
 }
 
 function percentText(share) {

@@ -82,13 +82,16 @@ def require_same(old: Mapping[str, str], new: Mapping[str, str], folder: Path) -
 
 
 def require_same_files(run: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
-    """Raise unless files of a run measure now as they did then: for the model, the data and the metric of the search.
+    """Raise unless files of a run measure now as they did then: for model, data, metric and functions of the search.
 
     Raises:
         RunError: Shows what has changed.
     """
     parts = ("model", "data", "task", "metric")
-    old, new = ({part: found[part] for part in parts if part in found} for found in (run, now))
+    old, new = (
+        {part: value for part, value in found.items() if part in parts or part.startswith("objective ")}
+        for found in (run, now)
+    )
     require_same(old, new, folder)
 
 
@@ -101,7 +104,7 @@ def digest_without_loading(experiment: Experiment, versions: Mapping[str, str]) 
     beside = experiment.file.parent
     asked = {
         "space": repr(experiment.space),
-        "objectives": list(experiment.objectives),
+        "objectives": [list(experiment.objectives), repr(experiment.functions), repr(experiment.device)],
         "constraints": [str(constraint) for constraint in experiment.constraints],
         "recipe": [experiment.recipe.to_document(), str(experiment.recipe_choices)],
         "base": str(experiment.base),
@@ -111,7 +114,8 @@ def digest_without_loading(experiment: Experiment, versions: Mapping[str, str]) 
         "beside": str(beside),
         "versions": dict(versions),
     }
-    references = (experiment.model, experiment.data, experiment.metric or "")
+    functions = (each.function for each in experiment.functions)
+    references = (experiment.model, experiment.data, experiment.metric or "", *functions)
     return digest_of([asked, [_file_digest(reference, beside) for reference in references]])
 
 

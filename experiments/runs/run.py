@@ -90,7 +90,8 @@ class Run:
         """
         trials = self.trials() if trials is None else trials
         constraints = (*self.facts.constraints, *also)
-        return find_front(trials, self.facts.objectives, constraints, _baseline_values(trials))
+        known = self.facts.description.objectives
+        return find_front(trials, self.facts.objectives, constraints, _baseline_values(trials), known)
 
     def hypervolumes(self, trials: Sequence[Trial] | None = None) -> list[tuple[int, float]]:
         """Return pairs of trial number and hypervolume of the front after it; empty before there is a baseline."""
@@ -99,7 +100,14 @@ class Run:
         if not baseline:
             return []
         reference = self.reference(trials)
-        return hypervolume_history(trials, self.facts.objectives, self.facts.constraints, baseline, reference)
+        return hypervolume_history(
+            trials,
+            self.facts.objectives,
+            self.facts.constraints,
+            baseline,
+            reference,
+            known=self.facts.description.objectives,
+        )
 
     def reference(self, trials: Sequence[Trial] | None = None) -> Mapping[str, float]:
         """Return the reference point of the hypervolume, fixed when the baseline was measured."""

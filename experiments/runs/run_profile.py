@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.experiments.runs.run import Run
+from paretune.search.funnel.amounts import amount_names
 from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
 from paretune.spaces.objective import Direction
@@ -48,7 +49,9 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
         return None
     space = build_space(run.facts.description.layers, run.experiment.space)
     # not the experiment's seed: the command line may have named another
-    plan = ProfilePlan(Encoding(space), seed=trials[0].candidate.seed)
+    metric = next(iter(run.facts.description.objectives.values()))
+    amounts = amount_names(run.facts.objectives, metric.name)
+    plan = ProfilePlan(Encoding(space), seed=trials[0].candidate.seed, amounts=amounts)
     wanted = {policy.digest for policy in plan.policies()}
     is_over = any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
     if not is_over and count < len(wanted):
@@ -58,7 +61,6 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
     # A policy that could not be measured is in no ledger: then the trials tell that the funnel has gone on without it.
     if not is_over and not wanted <= proxies.keys():
         return None
-    metric = next(iter(run.facts.description.objectives.values()))
     sign = 1 if metric.direction is Direction.MAXIMIZE else -1
     profile = read_profile(plan, proxies, metric.name, sign)
     return None if profile is None else RunProfile(plan, profile, proxies)

@@ -31,7 +31,7 @@ from paretune.spaces.errors import ConfigurationError, RunError, TrialError
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.hyperspace import default_values
 from paretune.spaces.layers import untouched_policy
-from paretune.spaces.objective import Constraint, Objective
+from paretune.spaces.objective import ASKED_OBJECTIVES, Constraint, Objective
 from paretune.spaces.recipe import Rung
 from paretune.spaces.resampling import with_interval
 from paretune.spaces.space import build_space
@@ -227,7 +227,7 @@ def _objectives(experiment: Experiment, description: ModelDescription) -> tuple[
     names = list(dict.fromkeys(metric if name == METRIC else name for name in experiment.objectives))
     for name in names:
         if name not in description.objectives:
-            known = [*description.objectives, METRIC]
+            known = [*dict.fromkeys((*description.objectives, *ASKED_OBJECTIVES)), METRIC]
             raise ConfigurationError(
                 f"Objective '{name}' is not measured; what is measured is {', '.join(known)}.{nearest(name, known)}"
             )

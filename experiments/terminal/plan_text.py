@@ -11,6 +11,8 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("layers", f"{plan.layers} can be decided about"),
         ("space", f"{plan.parameters} knobs, {count_text(plan.combinations)} combinations"),
         *([("variants", f"{count_text(plan.variants)} of model and recipe")] if plan.variants > 1 else []),
+        ("objectives", ", ".join(plan.objectives)),
+        *(("target", note) for note in plan.notes),
         (
             "baseline",
             ", ".join(f"{short_name(name)} {value_text(name, value)}" for name, value in plan.baseline.items()),

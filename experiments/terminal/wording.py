@@ -13,8 +13,15 @@ _SHORT_NAMES = {
     "size_bytes": "size",
     "raw_bytes": "raw",
     "entropy_bytes": "entropy",
+    "arena_bytes": "arena",
+    "bit_operations": "bit operations",
+    "energy_nj": "energy",
     "latency_ratio": "latency",
 }
+#: Objectives that count something other than bytes.
+_COUNTS = ("macs", "parameters", "bit_operations", "vela_cycles")
+#: Units that a name may end in.
+_UNITS = {"nj": "nJ", "ms": "ms"}
 
 
 def command_text(*words: object) -> str:
@@ -41,8 +48,11 @@ def value_text(name: str, value: float) -> str:
         return bytes_text(value)
     if name.endswith("_ratio"):
         return f"{value:.2f}x"
-    if name in ("macs", "parameters"):
+    if name in _COUNTS:
         return count_text(int(value))
+    stem, _, unit = name.rpartition("_")
+    if stem and unit in _UNITS:
+        return f"{value:.4g} {_UNITS[unit]}"
     return f"{value:.4g}"
 
 

@@ -10,6 +10,13 @@ from ai_edge_litert import schema_py_generated as schema
 #: TFLite's element types by their number in the schema.
 _TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _OPERATOR_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+#: Where the options of operators that run subgraphs name these, and what the options are called.
+_CALLED_SUBGRAPHS = {
+    "WHILE": ("CondSubgraphIndex", "BodySubgraphIndex"),
+    "IF": ("ThenSubgraphIndex", "ElseSubgraphIndex"),
+    "CALL": ("Subgraph",),
+}
+_OPTIONS = {"WHILE": "While", "IF": "If", "CALL": "Call"}
 _NUMPY_NAMES = {"INT4": "uint8", "UINT4": "uint8", "INT2": "uint8", "STRING": "uint8", "BFLOAT16": "uint16"}
 #: Which inputs of an operator with a kernel carry activations, kernel and bias.
 KERNEL_INPUTS = {
@@ -35,6 +42,7 @@ class Tensor:
         scales: One scale, one per channel, or none when it is not quantized. A view of the file.
         zero_points: Likewise.
         channel_axis: Axis that ``scales`` runs along.
+        is_variable: Whether it keeps its value from one run to the next: the state of a recurrent layer.
     """
 
     name: str
@@ -47,6 +55,7 @@ class Tensor:
     scales: Any
     zero_points: Any
     channel_axis: int
+    is_variable: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -61,12 +70,21 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """An operator: ``inputs`` and ``outputs`` number the tensors of its subgraph, -1 where one is left out."""
+    """An operator: ``inputs`` and ``outputs`` number the tensors of its subgraph, -1 where one is left out.
+
+    Attributes:
+        kind: In the schema's words, such as ``CONV_2D``.
+        subgraph: Number of the subgraph it is in.
+        inputs: What it takes.
+        outputs: What it gives.
+        calls: Numbers of the subgraphs it runs, in the order of the schema: a loop's condition, then its body.
+    """
 
     kind: str
     subgraph: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    calls: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,7 @@ class Graph:
         operators: Operators of all subgraphs, in order of execution within each.
         inputs: Tensor numbers that the first subgraph takes.
         outputs: Tensor numbers that it gives.
+        ends: Likewise both, for every subgraph.
     """
 
     file: bytes | bytearray
@@ -86,6 +105,7 @@ class Graph:
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    ends: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
     def all_tensors(self) -> Sequence[Tensor]:
         """Return the tensors of all subgraphs."""
@@ -138,12 +158,13 @@ def read_graph(file: bytes | bytearray) -> Graph:
     codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
     # Old files keep the number of the operator in the field that is now called deprecated; new ones may use either.
     kinds = [_OPERATOR_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
-    tensors, operators = [], []
+    tensors, operators, ends = [], [], []
     for index in range(model.SubgraphsLength()):
         subgraph = model.Subgraphs(index)
         tensors.append(
             tuple(_tensor(subgraph.Tensors(number), index, spans) for number in range(subgraph.TensorsLength()))
         )
+        ends.append((_numbers(subgraph.InputsAsNumpy()), _numbers(subgraph.OutputsAsNumpy())))
         for number in range(subgraph.OperatorsLength()):
             operator = subgraph.Operators(number)
             operators.append(
@@ -152,12 +173,20 @@ def read_graph(file: bytes | bytearray) -> Graph:
                     subgraph=index,
                     inputs=_numbers(operator.InputsAsNumpy()),
                     outputs=_numbers(operator.OutputsAsNumpy()),
+                    calls=_calls(kinds[operator.OpcodeIndex()], operator),
                 )
             )
-    main = model.Subgraphs(0)
-    return Graph(
-        file, tuple(tensors), tuple(operators), _numbers(main.InputsAsNumpy()), _numbers(main.OutputsAsNumpy())
-    )
+    return Graph(file, tuple(tensors), tuple(operators), *ends[0], tuple(ends))
+
+
+def _calls(kind: str, operator: Any) -> tuple[int, ...]:
+    names = _CALLED_SUBGRAPHS.get(kind)
+    table = operator.BuiltinOptions()
+    if names is None or table is None:
+        return ()
+    options = getattr(schema, f"{_OPTIONS[kind]}Options")()
+    options.Init(table.Bytes, table.Pos)
+    return tuple(int(getattr(options, name)()) for name in names)
 
 
 def _span(buffer: Any, base: int) -> tuple[int, int]:
@@ -184,6 +213,7 @@ def _tensor(tensor: Any, subgraph: int, spans: Sequence[tuple[int, int]]) -> Ten
         scales=quantization.ScaleAsNumpy() if quantized else None,
         zero_points=quantization.ZeroPointAsNumpy() if quantized else None,
         channel_axis=quantization.QuantizedDimension() if quantized else 0,
+        is_variable=bool(tensor.IsVariable()),
     )
 
 

@@ -23,11 +23,13 @@ class AdditiveFront:
         costs: Shape (points, costs), ascending in the first cost.
         options: Shape (points, units): the option of each unit.
         is_exact: Whether nothing was left out.
+        has_bytes: Whether the second cost is the bytes of the file.
     """
 
     costs: FloatArray
     options: IntArray
     is_exact: bool
+    has_bytes: bool = True
 
     def __len__(self) -> int:
         return len(self.costs)

@@ -25,6 +25,8 @@ class Spread:
 SIZE_SPREAD = Spread(deviation=0.08, noise=0.01)
 #: A latency ratio: conversions between formats are paid where neighbours differ, not layer by layer.
 LATENCY_SPREAD = Spread(deviation=0.3, noise=0.05)
+#: Any other amount, in halvings where ratios matter, else in its baselines.
+AMOUNT_SPREAD = Spread(deviation=0.3, noise=0.02)
 
 
 class Changes:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.search.front import FloatArray, values_of, volume_row
-from paretune.search.funnel.changes import LATENCY_SPREAD, SIZE_SPREAD, Changes, Spread
+from paretune.search.funnel.changes import AMOUNT_SPREAD, LATENCY_SPREAD, SIZE_SPREAD, Changes, Spread
 from paretune.search.funnel.encoding import Encoding, IntArray
 from paretune.search.funnel.experience import Experience, farthest_recovery, process_of_all
 from paretune.search.funnel.prediction import Bend, Prediction
@@ -31,6 +31,10 @@ _TURNING_SHARE = 0.02
 _RATIOS = (0.5, 2.0)
 #: Deviation of what nothing is known about.
 _ANYTHING = 1e3
+#: The smallest share of the base that an amount is taken to shrink to when its parts are added up.
+_LEAST_SHARE = 1e-3
+#: Deviation of what is known.
+_EXACT = 1e-6
 #: Losses rise by orders of magnitude; around this rise their scale turns from linear to logarithmic.
 _TURNING_LOSS = 0.2
 
@@ -40,7 +44,8 @@ class Predictor:
 
     The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
     teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile
-    tells, which depends on channels and number formats alone, corrected as the trials' were.
+    tells, which depends on channels and number formats alone, corrected as the trials' were. Any other amount is told
+    likewise, and exact where a proxy has it and training does not change it.
 
     Args:
         problem: The objectives.
@@ -164,7 +169,9 @@ class Predictor:
             return bend.undo(learnt[0]), bend.slope(learnt[0]) * learnt[1]
         if self._is_learnt(objective):
             return self._untaught(objective, rows)
-        if objective.log:
+        if self._profile is not None and objective.name in self._profile.amounts:
+            return self._predict_amount(objective, self._profile, rows)
+        if objective.log and not objective.settled:
             return self._predict_size(objective, rows)
         base = self._base_values.get(objective.name, self._baseline[objective.name])
         if objective.name == "latency_ratio" and self._profile is not None:
@@ -276,12 +283,33 @@ class Predictor:
         self, objective: Objective, base: float, profile: Profile, rows: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         def added_up(known: IntArray) -> FloatArray:
-            return self._latency_of(base, profile, known)
+            return self._widths.scaled(base, [costs.latency for costs in profile.costs], known)
 
         if not any(objective.name in values for _, values in self._told):
             return added_up(rows), np.full(len(rows), objective.tolerance)
         mean, deviation = self._changes_of(objective, np.array, added_up, LATENCY_SPREAD).predict(rows)
         return added_up(rows) + mean, np.maximum(deviation, objective.tolerance)
+
+    def _predict_amount(self, objective: Objective, profile: Profile, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        base = self._base_values.get(objective.name, self._baseline[objective.name])
+        width = 1.0 if objective.log else abs(base) or 1.0
+
+        def scale(values: Sequence[float]) -> FloatArray:
+            return np.array([volume_row({objective.name: value}, [objective])[0] for value in values]) / width
+
+        def added_up(known: IntArray) -> FloatArray:
+            total = self._widths.scaled(base, [costs.amounts[objective.name] for costs in profile.costs], known)
+            return scale((np.maximum(total, _LEAST_SHARE * base) if objective.log else total).tolist())
+
+        mean, deviation = added_up(rows), np.full(len(rows), AMOUNT_SPREAD.deviation)
+        if any(objective.name in values for _, values in self._told):
+            change, deviation = self._changes_of(objective, scale, added_up, AMOUNT_SPREAD).predict(rows)
+            mean = mean + change
+        for place, row in enumerate(map(tuple, rows.tolist())):
+            proxy = self._proxies.get(row)
+            if proxy is not None and objective.name in proxy.values and objective.settled:
+                mean[place], deviation[place] = scale([proxy.values[objective.name]])[0], _EXACT
+        return mean * width, np.maximum(deviation * width, objective.tolerance)
 
     def _changes_of(
         self,
@@ -304,7 +332,7 @@ class Predictor:
             sizes = np.maximum(self._profile.fixed_bytes + self._bytes_of(self._profile, rows), 1.0)
         for place, row in enumerate(map(tuple, rows.tolist())):
             if row in self._proxies:
-                sizes[place] = self._proxies[row].values[objective.name]
+                sizes[place] = self._proxies[row].values.get(objective.name, sizes[place])
         return sizes
 
     def _bytes_of(self, profile: Profile, rows: IntArray) -> FloatArray:
@@ -319,16 +347,6 @@ class Predictor:
                 axis=0,
             )
         )
-
-    def _latency_of(self, base: float, profile: Profile, rows: IntArray) -> FloatArray:
-        """Return the latency ratio: rises by number formats add up, removed channels scale the whole."""
-        latency = np.full(len(rows), base)
-        for unit, costs in enumerate(profile.costs):
-            if not profile.units[unit].is_width:
-                latency += costs.latency[rows[:, unit]]
-        for unit in self._widths.columns:
-            latency *= 1 + profile.costs[unit].latency[rows[:, unit]] / base
-        return latency
 
     @staticmethod
     def _sum_of(profile: Profile, rows: IntArray, name: str) -> FloatArray:

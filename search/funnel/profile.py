@@ -3,12 +3,14 @@
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from paretune.search.front import FloatArray
+from paretune.search.funnel.amounts import rises_of
 from paretune.search.funnel.encoding import Encoding, Option, Unit
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.proxy import Proxy
@@ -24,21 +26,29 @@ class ProfilePlan:
 
     Every unit's options alone, while all others take their first, if there are at most :data:`MOST_SINGLES`; otherwise
     each choice of each parameter alone, and a cover: policies in which every unit walks through its options, so that
-    the bytes of each are measured all the same. And a few random pairs.
+    the bytes of each are measured all the same. And a few random pairs. Where amounts (operations, memory) are asked,
+    each choice of a knob for all layers at once too, because these need not add up.
+
+    Args:
+        encoding: The space.
+        seed: Draws the pairs.
+        amounts: Names of the objectives that :func:`~paretune.search.funnel.amounts.rises_of` is to tell.
 
     Attributes:
         encoding: The space that is profiled, as options of units.
         space: The same.
         units: Its units.
         is_whole: Whether every option is measured alone.
+        amounts: As given.
     """
 
-    def __init__(self, encoding: Encoding, *, seed: int = 0) -> None:
+    def __init__(self, encoding: Encoding, *, seed: int = 0, amounts: Sequence[str] = ()) -> None:
         self.encoding = encoding
         self.space = encoding.space
         self.units = encoding.units
         self.is_whole = sum(len(unit.options) - 1 for unit in self.units) <= MOST_SINGLES
         self._base = {parameter.name: 0 for parameter in self.space.parameters}
+        self.amounts = tuple(amounts)
         self._seed = seed
         self._digest_of_part: dict[tuple[str, int], str] = {}
 
@@ -71,6 +81,16 @@ class ProfilePlan:
         )
 
     @cached_property
+    def uniform(self) -> Mapping[tuple[str, Any], Policy]:
+        """Policies that choose the same about every layer that offers it, by knob and value; none without amounts."""
+        found: dict[tuple[str, Any], dict[str, int]] = {}
+        for parameter in self.space.parameters if self.amounts else ():
+            for index, value in enumerate(parameter.choices):
+                if index:
+                    found.setdefault((parameter.knob, value), {})[parameter.name] = index
+        return {part: self.space.policy({**self._base, **choice}) for part, choice in found.items()}
+
+    @cached_property
     def pairs(self) -> tuple[tuple[Option, Option], ...]:
         """Random pairs of options of different units, drawn from those that are measured alone."""
         draws = random.Random(self._seed)  # noqa: S311  # no secret depends on it
@@ -95,6 +115,7 @@ class ProfilePlan:
             *(self.single(option) for _, option in self.singles),
             *self.cover,
             *(self.pair(pair) for pair in self.pairs),
+            *self.uniform.values(),
         ]
         return tuple({policy.digest: policy for policy in wanted}.values())
 
@@ -103,10 +124,13 @@ class ProfilePlan:
         taken = {name: index for name, index in option.choice.items() if index}
         if self.is_whole or not taken:
             return (self.single(option).digest,)
-        for part in taken.items():
-            if part not in self._digest_of_part:
-                self._digest_of_part[part] = self.space.policy({**self._base, **dict([part])}).digest
-        return tuple(self._digest_of_part[part] for part in taken.items())
+        return tuple(self.digest_of_part(name, index) for name, index in taken.items())
+
+    def digest_of_part(self, name: str, index: int) -> str:
+        """Return the digest of the policy that one choice of one parameter makes alone."""
+        if (name, index) not in self._digest_of_part:
+            self._digest_of_part[name, index] = self.space.policy({**self._base, name: index}).digest
+        return self._digest_of_part[name, index]
 
     def _measured_alone(self, unit: Unit) -> Iterator[Option]:
         for option in unit.options[1:]:
@@ -125,12 +149,14 @@ class OptionCosts:
         bytes: Deflated bytes of the file that depend on the option: its weights, and what goes with their formats. Of
             an option about channels, by how many the whole file changes: it depends on what else is decided, see
             :mod:`paretune.search.funnel.widths`.
+        amounts: Rise of every other objective asked for, by name.
     """
 
     loss: FloatArray
     metric: FloatArray
     latency: FloatArray
     bytes: FloatArray
+    amounts: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +200,11 @@ class Profile:
     additivity: Additivity
     fixed_bytes: float
 
+    @property
+    def amounts(self) -> tuple[str, ...]:
+        """Names of the objectives whose rises are told beside loss, bytes and latency."""
+        return tuple(self.costs[0].amounts) if self.costs else ()
+
 
 def read_profile(plan: ProfilePlan, proxies: Mapping[str, Proxy], metric: str, sign: int) -> Profile | None:
     """Read a profile from what was measured.
@@ -194,15 +225,17 @@ def read_profile(plan: ProfilePlan, proxies: Mapping[str, Proxy], metric: str, s
     if base is None:
         return None
     of_file = _FileBytes(list(proxies.values()))
+    rises = {name: rises_of(plan, name, proxies, base) for name in plan.amounts}
     costs = []
-    for unit in plan.units:
+    for place, unit in enumerate(plan.units):
         rows = [_option_row(plan, option, proxies, base, metric=metric, sign=sign) for option in unit.options]
         loss, worse, latency = np.array(rows).T
         if unit.is_width:
             weights = np.array([_file_change(plan, option, proxies, base) for option in unit.options])
         else:
             weights = np.array([of_file.of_layers(unit.layers, option.decided) for option in unit.options])
-        costs.append(OptionCosts(loss=loss, metric=worse, latency=latency, bytes=weights))
+        amounts = {name: of_units[place] for name, of_units in rises.items()}
+        costs.append(OptionCosts(loss=loss, metric=worse, latency=latency, bytes=weights, amounts=amounts))
     searched = {layer for unit in plan.units if not unit.is_width for layer in unit.layers}
     pinned = [(name, decided) for name, decided in base.policy.items() if name not in searched]
     names, decisions = [name for name, _ in pinned], [decided for _, decided in pinned]

@@ -9,6 +9,7 @@ from paretune.search.advisers.sampler import PolicySampler
 from paretune.search.feasibility import bound_of
 from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
 from paretune.search.funnel.additive import AdditiveFront, farthest_first
+from paretune.search.funnel.amounts import amount_names
 from paretune.search.funnel.encoding import Encoding, IntArray
 from paretune.search.funnel.experience import Experience
 from paretune.search.funnel.improvement import expected_improvement
@@ -68,7 +69,9 @@ class FunnelSampler:
         self._baseline = self._base if baseline is None else baseline
         self._reference = _reference(problem, self._baseline)
         self._predictor = Predictor(problem, self._encoding, self._base, common=self._baseline)
-        self._plan = ProfilePlan(self._encoding, seed=problem.seed)
+        metric = next(iter(problem.description.objectives))
+        amounts = amount_names(problem.objectives, metric)
+        self._plan = ProfilePlan(self._encoding, seed=problem.seed, amounts=amounts)
         self._has_asked = False
         self._is_prepared = False
         self._profile: Profile | None = None
@@ -112,7 +115,8 @@ class FunnelSampler:
         """Take note of a trial of another variant: it may be on the same front."""
         if trial.state is TrialState.COMPLETE:
             problem = self._problem
-            front = find_front((*self._best, trial), problem.objectives, problem.constraints, self._baseline)
+            known = problem.known_objectives
+            front = find_front((*self._best, trial), problem.objectives, problem.constraints, self._baseline, known)
             self._best = front.trials
 
     def knows(self, digest: str) -> bool:
@@ -246,10 +250,17 @@ class FunnelSampler:
         useful = np.flatnonzero((guess.mean < self._reference).all(axis=1))
         if not len(useful):
             return []
-        sizes = np.log2(front.costs[useful, 1:2])
+        sizes = np.log2(front.costs[useful, 1:2]) if front.has_bytes else guess.mean[useful][:, self._amount_column]
         # the mildest one is left out: the references are near it
         chosen = farthest_first(sizes, self._settings.seeds, taken=[int(sizes.argmax())])
         return [tuple(front.options[useful[index]].tolist()) for index in chosen]
+
+    @property
+    def _amount_column(self) -> slice:
+        """The place of the first objective that is an amount."""
+        names = [objective.name for objective in self._problem.objectives]
+        place = names.index(self._plan.amounts[0])
+        return slice(place, place + 1)
 
     def _pool(self) -> IntArray:
         """Return candidates that no trial has had, shape (candidates, units)."""

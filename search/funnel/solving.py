@@ -1,17 +1,22 @@
 """The best policies if the effects of single decisions simply added up."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from paretune.search.front import FloatArray
 from paretune.search.funnel.additive import AdditiveFront, IntArray, additive_front, farthest_first, front_of
 from paretune.search.funnel.encoding import Encoding
-from paretune.search.funnel.profile import Profile
+from paretune.search.funnel.profile import OptionCosts, Profile
 from paretune.search.funnel.widths import Widths
 from paretune.spaces.objective import Objective
 
 #: So many ways to narrow the model are looked at, each with the best of all else.
 _MOST_WAYS = 8
+#: The smallest share of a file that is believed of removed channels.
+_LEAST_SHARE = 1e-3
 
 
 def solve(encoding: Encoding, profile: Profile, objectives: Sequence[Objective]) -> AdditiveFront:
@@ -23,64 +28,93 @@ def solve(encoding: Encoding, profile: Profile, objectives: Sequence[Objective])
     Args:
         encoding: The space.
         profile: The effects.
-        objectives: Latency is a cost only if it is among them.
+        objectives: What is a cost.
 
     Returns:
-        The front of the rise of the loss, the bytes of the file and, if asked, the rise of the latency ratio.
+        The front of the rise of the loss and of what is asked: the bytes of the file, the rise of the latency ratio,
+        the rise of each amount. The bytes stand second, and are there too where nothing else is asked.
     """
-    widths = Widths(encoding)
-    has_latency = any(objective.name == "latency_ratio" for objective in objectives)
-    fronts = [_front_at(way, profile, widths, has_latency) for way in _ways_to_narrow(profile, widths, has_latency)]
+    problem = _Problem(profile, Widths(encoding), tuple(each.name for each in objectives))
+    fronts = [problem.front_at(way) for way in problem.ways_to_narrow()]
     if len(fronts) == 1:
         return fronts[0]
     costs = np.concatenate([front.costs for front in fronts])
     options = np.concatenate([front.options for front in fronts])
     best = front_of(costs)
     best = best[np.lexsort(costs[best].T[::-1])]
-    return AdditiveFront(costs[best], options[best], False)
+    return AdditiveFront(costs[best], options[best], False, has_bytes=problem.has_bytes)
 
 
-def _ways_to_narrow(profile: Profile, widths: Widths, has_latency: bool) -> IntArray:
-    """Return rows that narrow the model, spread from not at all to the most; all else takes its first option."""
-    columns = list(widths.columns)
-    untouched = np.zeros((1, len(profile.units)), dtype=np.int64)
-    if not columns:
-        return untouched
-    whole = profile.base.values["size_bytes"]
-    units = []
-    for column in columns:
-        costs = profile.costs[column]
-        parts = [costs.loss, np.log2(np.maximum(1 + costs.bytes / whole, 1e-3))]
-        units.append(np.stack([*parts, *([costs.latency] if has_latency else [])], axis=1))
-    front = additive_front(units)
-    chosen = farthest_first(front.costs[:, 1:2], _MOST_WAYS - 1, taken=[int(front.costs[:, 1].argmax())])
-    ways = np.zeros((len(chosen), len(profile.units)), dtype=np.int64)
-    ways[:, columns] = front.options[chosen]
-    return np.unique(np.concatenate([untouched, ways]), axis=0)
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """The effects of decisions, and which of them are costs.
+
+    Attributes:
+        profile: The effects.
+        widths: Of the space.
+        asked: Names of the objectives.
+    """
+
+    profile: Profile
+    widths: Widths
+    asked: tuple[str, ...]
+
+    @property
+    def scaled(self) -> tuple[str, ...]:
+        """What is a cost beside the loss and the bytes; removed channels scale it."""
+        return tuple(name for name in self.asked if name == "latency_ratio" or name in self.profile.amounts)
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether the bytes of the file are a cost."""
+        return "size_bytes" in self.asked or not any(name in self.profile.amounts for name in self.asked)
+
+    def ways_to_narrow(self) -> IntArray:
+        """Return rows that narrow the model, spread from not at all to the most; all else takes its first option."""
+        columns = list(self.widths.columns)
+        untouched = np.zeros((1, len(self.profile.units)), dtype=np.int64)
+        if not columns:
+            return untouched
+        whole = self.profile.base.values["size_bytes"]
+        units = []
+        for column in columns:
+            costs = self.profile.costs[column]
+            shrinks = np.log2(np.maximum(1 + costs.bytes / whole, _LEAST_SHARE))
+            units.append(np.stack([costs.loss, shrinks, *(_rises(costs, name) for name in self.scaled)], axis=1))
+        front = additive_front(units)
+        spread = front.costs[:, 1:2]
+        chosen = farthest_first(spread, _MOST_WAYS - 1, taken=[int(spread.argmax())])
+        ways = np.zeros((len(chosen), len(self.profile.units)), dtype=np.int64)
+        ways[:, columns] = front.options[chosen]
+        return np.unique(np.concatenate([untouched, ways]), axis=0)
+
+    def front_at(self, way: IntArray) -> AdditiveFront:
+        """Return the front of all that is decided beside one way to narrow the model."""
+        rows, profile = way[None, :], self.profile
+        others = [column for column in range(len(profile.units)) if column not in self.widths.columns]
+        ratios = {name: self._ratio(way, name) for name in self.scaled}
+        units = []
+        for column in others:
+            costs = profile.costs[column]
+            parts = [costs.loss, *([costs.bytes * self.widths.of_unit(column, rows)] if self.has_bytes else [])]
+            units.append(np.stack([*parts, *(_rises(costs, name) * ratio for name, ratio in ratios.items())], axis=1))
+        if not units:  # nothing but channels is searched
+            units = [np.zeros((1, 1 + self.has_bytes + len(ratios)))]
+        front = additive_front(units)
+        loss = sum(float(profile.costs[column].loss[way[column]]) for column in self.widths.columns)
+        fixed = [profile.fixed_bytes] if self.has_bytes else []
+        base = profile.base.values
+        moved = np.array([loss, *fixed, *(base.get(name, 0.0) * (ratio - 1) for name, ratio in ratios.items())])
+        options = np.repeat(rows, len(front), axis=0)
+        options[:, others] = front.options[:, : len(others)]
+        return AdditiveFront(front.costs + moved, options, front.is_exact, has_bytes=self.has_bytes)
+
+    def _ratio(self, way: IntArray, name: str) -> float:
+        """Return by what the removed channels multiply a cost."""
+        base = self.profile.base.values.get(name, 0.0)
+        rises = (float(_rises(self.profile.costs[column], name)[way[column]]) for column in self.widths.columns)
+        return math.prod(1 + rise / base for rise in rises) if base else 1.0
 
 
-def _front_at(way: IntArray, profile: Profile, widths: Widths, has_latency: bool) -> AdditiveFront:
-    """Return the front of all that is decided beside one way to narrow the model."""
-    rows = way[None, :]
-    loss = sum(float(profile.costs[column].loss[way[column]]) for column in widths.columns)
-    base = profile.base.values.get("latency_ratio", 0.0)
-    ratio = _latency_of(way, profile, widths, base)
-    others = [column for column in range(len(profile.units)) if column not in widths.columns]
-    units = []
-    for column in others:
-        costs = profile.costs[column]
-        parts = [costs.loss, costs.bytes * widths.of_unit(column, rows)[0]]
-        units.append(np.stack([*parts, *([costs.latency * ratio] if has_latency else [])], axis=1))
-    front = additive_front(units) if units else AdditiveFront(np.zeros((1, 2 + has_latency)), rows[:, :0], True)
-    costs = front.costs + np.array([loss, profile.fixed_bytes, *([base * (ratio - 1)] if has_latency else [])])
-    options = np.repeat(rows, len(front), axis=0)
-    options[:, others] = front.options
-    return AdditiveFront(costs, options, front.is_exact)
-
-
-def _latency_of(way: IntArray, profile: Profile, widths: Widths, base: float) -> float:
-    """Return by what removed channels multiply the latency."""
-    ratio = 1.0
-    for column in widths.columns:
-        ratio *= 1 + float(profile.costs[column].latency[way[column]]) / base if base else 1.0
-    return ratio
+def _rises(costs: OptionCosts, name: str) -> FloatArray:
+    return costs.latency if name == "latency_ratio" else costs.amounts[name]

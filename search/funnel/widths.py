@@ -51,6 +51,26 @@ class Widths:
             shares += share * width
         return shares
 
+    def scaled(self, base: float, rises: Sequence[FloatArray], rows: IntArray) -> FloatArray:
+        """Return what a latency, or an amount, comes to: rises add up, and removed channels scale the whole.
+
+        Args:
+            base: Of the first options.
+            rises: For each unit, by how much its options raise it alone; shape (options,).
+            rows: Shape (rows, units).
+
+        Returns:
+            Shape (rows,).
+        """
+        total = np.full(len(rows), base, dtype=np.float64)
+        ratio = np.ones(len(rows))
+        for unit, own in enumerate(rises):
+            if unit not in self._kept:
+                total += own[rows[:, unit]]
+            elif base:
+                ratio *= 1 + own[rows[:, unit]] / base
+        return total * ratio
+
 
 #: A layer's share of its unit's weights, the unit that decides about its channels, and those of what it reads.
 _Part = tuple[float, int | None, tuple[int, ...]]

@@ -164,7 +164,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("spce: {}\n", "Unknown key 'spce'; known are name, model, data, base, task, space, objectives, constraints, "
+        ("spce: {}\n", "Unknown key 'spce'; known are name, model, data, base, task, space, target, device, "
+         "objectives, constraints, "
          "stop_when, recipe, search, budget, tracking, metadata. Did you mean 'space'? (digits.yaml line 3)"),
         ("budget:\n  minutes: 5\n  trails: 7\n", "Unknown key 'trails' in `budget`; known are trials, minutes, "
          "training_steps. Did you mean 'trials'? (digits.yaml line 5)"),

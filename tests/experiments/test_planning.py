@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from paretune.experiments.planning import make_plan
+from paretune.experiments.terminal.plan_text import plan_rows
 from paretune.search.front import values_of
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
@@ -23,3 +24,7 @@ def test_what_a_trial_takes_is_told_by_those_that_were_trained_in_full() -> None
 
     plan = make_plan(a_problem(), values_of(trials[0]), [trials[0], *short, trials[4]], probe)
     assert (plan.trained_before, plan.trial_seconds) == (1, 10.0)
+
+    notes = ("microcontroller: no sparsity: it saves nothing there.",)
+    assert ("target", notes[0]) in plan_rows(replace(plan, notes=notes))
+    assert ("objectives", "accuracy, size_bytes, latency_ratio") in plan_rows(plan)

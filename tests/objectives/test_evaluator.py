@@ -7,12 +7,14 @@ import pytest
 
 from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.errors import ModelRefused
+from paretune.spaces.errors import Infeasible, ModelRefused
 from paretune.spaces.evaluator import Split
 from paretune.spaces.layers import untouched_policy
+from paretune.spaces.objective import Direction, FileFunction, Objective
 from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.recipe import Limit, Rung
 from tests.contracts.evaluator import EvaluatorContract, candidate_of
+from tests.objectives.measure.test_vela import HAS_VELA
 
 pytestmark = pytest.mark.tensorflow
 
@@ -157,6 +159,29 @@ def test_a_proxy_comes_out_the_same_whatever_was_trained_before(keras_evaluator)
     again = proxies(keras_evaluator, CLUSTERED, PRUNED)
     assert [proxy.values for proxy in again] == [proxy.values for proxy in reversed(first)]
     assert [proxy.fidelity for proxy in again] == [proxy.fidelity for proxy in reversed(first)]
+
+
+@pytest.mark.slow
+def test_what_is_asked_for_beyond_is_measured_of_every_file(settings):
+    """Of the uncompressed file too, for which the one in int8 stands where only integers run."""
+    (Path(settings.beside) / "boards.py").write_text("def pages(model):\n    return len(model) / 256\n")
+    pages = Objective(name="pages", direction=Direction.MINIMIZE, log=True)
+    asked = ("vela_cycles", "vela_size_bytes") if HAS_VELA else ()
+    evaluator = build_evaluator(
+        replace(settings, functions=(FileFunction(objective=pages, function="boards:pages"),), asked=asked)
+    )
+    description = evaluator.describe()
+    assert description.objectives["pages"] == pages
+    assert set(asked) <= set(description.objectives)
+    assert "objective pages" in description.fingerprint
+    baseline, (proxy,) = evaluator.baseline(), proxies(evaluator, DENSE)
+    for values in (baseline.values, proxy.values):
+        assert {"pages", *asked} <= set(values)
+        assert values["pages"] == values["raw_bytes"] / 256
+    assert all(proxy.values[name] == baseline.values[name] for name in asked)
+    if asked:
+        with pytest.raises(Infeasible, match="Ethos-U multiplies in static int8 alone"):
+            proxies(evaluator, SPARSE)
 
 
 def test_a_model_that_does_not_exist_is_refused_in_one_line(tmp_path):

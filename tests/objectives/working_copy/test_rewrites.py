@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.macs import count_macs, count_parameters, model_macs
+from paretune.objectives.macs import count_macs
 from paretune.objectives.working_copy.rewrites import prepare_working_copy
 from paretune.spaces.errors import ModelRefused
 
@@ -210,12 +210,10 @@ def test_macs_are_counted_per_sample():
         "dense": 6 * 7 * 3,
     }
     assert {name: count_macs(model.get_layer(name)) for name in expected} == expected
-    assert model_macs(model) == sum(expected.values())
-    assert count_parameters(model) == model.count_params()
 
 
 def test_macs_of_any_length_cannot_be_counted_and_shared_layers_count_every_use():
     x = keras.Input((None, 4))
-    assert model_macs(keras.Model(x, layers.LSTM(3)(x))) == 0
+    assert count_macs(keras.Model(x, layers.LSTM(3, name="lstm")(x)).get_layer("lstm")) == 0
     shared, a, b = layers.Dense(3), keras.Input((2,)), keras.Input((2,))
     assert count_macs(keras.Model([a, b], shared(a) + shared(b)).get_layer(shared.name)) == 12
