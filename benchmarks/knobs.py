@@ -25,11 +25,14 @@ from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.recipe import Candidate, Limit, Rung
 
 _ALONE: Mapping[str, tuple[Any, ...]] = {
+    "channels": (0.75, 0.5, 0.25),
     "sparsity": (0.5, 0.7, 0.8, 0.9, 0.95),
     "clusters": (32, 16, 8, 4),
     "quantization": tuple(mode for mode in Quantization if mode is not Quantization.FLOAT32),
 }
 _TOGETHER = (
+    LayerPolicy(channels=0.5, quantization=Quantization.INT8),
+    LayerPolicy(channels=0.5, sparsity=0.5, clusters=16, quantization=Quantization.INT8),
     LayerPolicy(sparsity=0.8, clusters=16),
     LayerPolicy(sparsity=0.8, quantization=Quantization.INT8),
     LayerPolicy(clusters=16, quantization=Quantization.INT8),
@@ -74,7 +77,7 @@ def _options() -> Iterator[tuple[str, LayerPolicy]]:
         for option in options:
             yield f"{knob} {option}", LayerPolicy(**{knob: option})
     for policy in _TOGETHER:
-        decided = {knob: value for knob, value in policy.to_document().items() if value not in (0.0, None, "float32")}
+        decided = {knob: value for knob, value in policy.to_document().items() if value not in (0.0, 1.0, None, "float32")}
         yield ", ".join(f"{knob} {value}" for knob, value in decided.items()), policy
 
 
@@ -82,6 +85,7 @@ def _supported(spec: LayerSpec, wanted: LayerPolicy) -> LayerPolicy:
     """Return what a layer can do of what is wanted."""
     return spec.normal_form(
         LayerPolicy(
+            channels=wanted.channels if spec.channels else 1.0,
             sparsity=wanted.sparsity if spec.prunable else 0.0,
             clusters=wanted.clusters if spec.clusterable else None,
             quantization=wanted.quantization if wanted.quantization in spec.quantizations else Quantization.FLOAT32,
