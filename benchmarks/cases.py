@@ -14,6 +14,7 @@ from paretune.spaces.recipe import STAGES, Candidate, PruneRecipe, Recipe, Stage
 from paretune.spaces.space import SpaceSettings, build_space
 
 _CHOICES = {
+    "channels": (1.0,),
     "sparsity": (0.0, 0.3, 0.5, 0.7, 0.8, 0.9),
     "clusters": (None, 32, 16, 8),
     "quantization": (Quantization.FLOAT32, Quantization.INT8, Quantization.INT8_QAT, Quantization.INT4),
@@ -86,7 +87,7 @@ def random_candidates(case: Case, description: ModelDescription, *, seed: int = 
     while True:
         choice = {each.name: int(rng.integers(len(each.choices))) for each in space.parameters}
         policy = space.policy(choice)
-        if stages_of(policy) == STAGES:
+        if stages_of(policy) == STAGES[1:]:  # those that tfmot has
             yield Candidate(architecture=description.architecture, recipe=recipe, policy=policy)
 
 

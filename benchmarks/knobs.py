@@ -77,7 +77,8 @@ def _options() -> Iterator[tuple[str, LayerPolicy]]:
         for option in options:
             yield f"{knob} {option}", LayerPolicy(**{knob: option})
     for policy in _TOGETHER:
-        decided = {knob: value for knob, value in policy.to_document().items() if value not in (0.0, 1.0, None, "float32")}
+        untouched = LayerPolicy().to_document()
+        decided = {knob: value for knob, value in policy.to_document().items() if value != untouched[knob]}
         yield ", ".join(f"{knob} {value}" for knob, value in decided.items()), policy
 
 
