@@ -10,7 +10,7 @@ from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import STAGES, Candidate, PruneRecipe, Recipe, StageRecipe, stages_of
+from paretune.spaces.recipe import STAGES, Candidate, PruneRecipe, Recipe, StageRecipe, StructureRecipe, stages_of
 from paretune.spaces.space import SpaceSettings, build_space
 
 _CHOICES = {
@@ -28,7 +28,7 @@ class Case:
     Attributes:
         model: ``module:function``.
         data: ``module:function``.
-        steps: Optimizer steps of prune, cluster and quantize.
+        steps: Optimizer steps of prune (and of structure, where channels go), cluster and quantize.
         batch_size: Samples a step.
     """
 
@@ -54,6 +54,7 @@ class Case:
         # half a step less, because a recipe rounds up what a fraction of an epoch leaves open
         prune, cluster, quantize = ((steps - 0.5) / batches for steps in self.steps)
         return Recipe(
+            structure=StructureRecipe(epochs=prune, batch_size=self.batch_size),
             prune=PruneRecipe(epochs=prune, batch_size=self.batch_size),
             cluster=StageRecipe(epochs=cluster, batch_size=self.batch_size),
             quantize=StageRecipe(epochs=quantize, batch_size=self.batch_size),
