@@ -90,11 +90,10 @@ def solve(profile: Profile, objectives: Sequence[Objective]) -> AdditiveFront:
     asked = [objective.name for objective in objectives]
     amounts = [name for name in asked if name in profile.amounts]
     has_bytes = "size_bytes" in asked or not amounts
-    columns = [[costs.loss] for costs in profile.costs]
-    for column, costs in zip(columns, profile.costs, strict=True):
-        column += [costs.bytes] * has_bytes
-        column += [costs.latency] * ("latency_ratio" in asked)
-        column += [costs.amounts[name] for name in amounts]
+    columns = []
+    for unit in profile.costs:
+        column = [unit.loss, *[unit.bytes] * has_bytes, *[unit.latency] * ("latency_ratio" in asked)]
+        columns.append([*column, *(unit.amounts[name] for name in amounts)])
     front = additive_front([np.stack(column, axis=1) for column in columns])
     costs = front.costs.copy()
     if has_bytes:
