@@ -46,8 +46,7 @@ def check_same_outputs(theirs: Any, ours: Any) -> None:
 def random_inputs(model: Any) -> list[NDArray[Any]]:
     """Return seeded inputs for a tf_keras model, one array per input; whole numbers are small enough to look up."""
     numbers = np.random.default_rng(_SEED)
-    limits = [getattr(layer, "input_dim", getattr(layer, "num_tokens", None)) for layer in model._flatten_layers()]
-    vocabulary = min((limit for limit in limits if limit is not None), default=8)
+    vocabulary = min((layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")), default=8)
     arrays: list[NDArray[Any]] = []
     for tensor in model.inputs:
         batch, *rest = tensor.shape

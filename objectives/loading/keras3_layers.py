@@ -22,7 +22,7 @@ _ELSEWHERE = "Replace it, or write the model with tf_keras and give it as `modul
 _BRIDGED = names_in(
     """
     Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
-    AveragePooling2D AveragePooling3D BatchNormalization Bidirectional CategoryEncoding CenterCrop Concatenate
+    AveragePooling2D AveragePooling3D BatchNormalization Bidirectional CenterCrop Concatenate
     Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D
     Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU
     EinsumDense Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D
