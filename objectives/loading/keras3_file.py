@@ -1,7 +1,6 @@
 """Reading with Keras 3 what Keras 3 wrote."""
 
 import importlib
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,11 +40,12 @@ def _load_hdf5(path: Path, *, trust: bool) -> Any:
     """
     import h5py
 
-    reading = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
-    with h5py.File(io.BytesIO(path.read_bytes()), "r+") as file:
-        written = file.attrs["model_config"]
-        file.attrs["model_config"] = json.dumps(_with_modules(json.loads(written)))
-        return reading.load_model_from_hdf5(file, compile=False, safe_mode=not trust)
+    with h5py.File(path, "r") as file:
+        config = json.loads(file.attrs["model_config"])
+    saving = importlib.import_module("keras").saving
+    model = saving.deserialize_keras_object(_with_modules(config), safe_mode=not trust)
+    model.load_weights(str(path))
+    return model
 
 
 def _with_modules(value: Any) -> Any:
@@ -53,6 +53,8 @@ def _with_modules(value: Any) -> Any:
         return [_with_modules(item) for item in value]
     if not isinstance(value, Mapping):
         return value
+    if value.get("class_name") == "__tuple__" and "items" in value:
+        return tuple(_with_modules(value["items"]))
     content = {key: _with_modules(item) for key, item in value.items()}
     if "inbound_nodes" not in value and not _is_listed_layer(value):
         return content

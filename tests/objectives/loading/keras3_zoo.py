@@ -50,7 +50,7 @@ def nested() -> Any:
 def many_inputs_and_outputs() -> Any:
     left, right = keras.Input((4,), name="left"), keras.Input((3,), name="right")
     both = layers.Concatenate()([left, right])
-    return keras.Model({"zz": left, "aa": right}, {"q": layers.Dense(2)(left), "b": layers.Dense(3)(both)})
+    return keras.Model({"right": right, "left": left}, {"q": layers.Dense(2)(left), "b": layers.Dense(3)(both)})
 
 
 def recurrent() -> Any:
@@ -136,7 +136,7 @@ def half_precision() -> Any:
 def half_precision_weights() -> Any:
     x0 = keras.Input((6, 3))
     x = layers.Bidirectional(layers.LSTM(4, dtype="float16"), dtype="float16")(x0)
-    return keras.Model(x0, layers.Dense(3, dtype="bfloat16")(x))
+    return keras.Model(x0, layers.Dense(3, dtype="float16")(x))
 
 
 def quantized() -> Any:

@@ -141,6 +141,20 @@ def test_sums_and_scalings_become_layers() -> None:
     assert kinds == {"InputLayer", "Dense", "Rescaling", "Add", "Activation"}
 
 
+def test_a_nested_functional_model_may_end_a_model_and_be_shared() -> None:
+    inner_input = keras_3.Input((4,))
+    inner = keras_3.Model(
+        inner_input, layers.Dense(4, activation="hard_silu", name="inside")(inner_input), name="inner"
+    )
+    given = keras_3.Input((4,))
+    original = shaken(keras_3.Model(given, inner(inner(given))))
+    loaded = bridge(original)
+    assert len(loaded.get_layer("inner").inbound_nodes) == 3  # its own making, and two calls
+    assert len(loaded.get_weights()) == 2
+    inputs = np.random.default_rng(0).standard_normal((3, 4)).astype("float32")
+    np.testing.assert_allclose(loaded(inputs), original(inputs), atol=1e-5)
+
+
 def test_adapted_normalization_is_taken_over() -> None:
     normalization = layers.Normalization()
     normalization.adapt(np.random.default_rng(0).normal(5.0, 2.0, (50, 3)))
