@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "init": "Write an experiment file for your model.",
         "doctor": "Show which knobs apply to each layer, and why not.",
         "plan": "Show the size of the space, reachable sizes and what a trial costs.",
+        "profile": "Show what each decision about each layer costs, untrained.",
         "search": "Run or resume a search.",
         "front": "Show the front of a run; re-ask it with other bounds.",
         "report": "Write a run as one HTML page.",

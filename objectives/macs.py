@@ -40,11 +40,12 @@ def _transposed(layer: Any, given: _Shape, _: _Shape) -> int:
     return _positions(layer, given) * _size(layer.kernel)
 
 
-def _recurrent(layer: Any, given: _Shape, _: _Shape) -> int:
-    return _product(given[1:2]) * (_size(layer.cell.kernel) + _size(layer.cell.recurrent_kernel))
+def _recurrent(layer: Any, given: _Shape | list[_Shape], _: _Shape) -> int:
+    sequence = given[0] if isinstance(given, list) else given  # the shapes of states that it begins with come after
+    return _product(sequence[1:2]) * (_size(layer.cell.kernel) + _size(layer.cell.recurrent_kernel))
 
 
-_COUNTS: Mapping[str, Callable[[Any, _Shape, _Shape], int]] = {
+_COUNTS: Mapping[str, Callable[[Any, Any, _Shape], int]] = {
     "Dense": _dense,
     "Conv1D": _convolution,
     "Conv2D": _convolution,

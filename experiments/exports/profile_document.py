@@ -7,38 +7,39 @@ import numpy as np
 
 from paretune.experiments.runs.run_profile import RunProfile
 from paretune.search.funnel.encoding import Option, Unit
+from paretune.spaces.objective import Objective
 from paretune.spaces.policy import KNOBS, LayerPolicy
 
 
-def profile_document(found: RunProfile, *, run_id: str, metric: str) -> dict[str, Any]:
+def profile_document(found: RunProfile, *, run_id: str, metric: Objective) -> dict[str, Any]:
     """Return what every decision that was measured alone costs, beside what the model measures without any.
 
     ::
 
-        {"run": ..., "metric": "accuracy", "base": {"values": {...}, "layers": {...}}, "fixed_bytes": ...,
-         "layers": [{"layers": ["conv0"], "options": [
+        {"run": ..., "metric": "accuracy", "direction": "maximize", "fixed_bytes": ...,
+         "base": {"values": {...}, "layers": {...}},
+         "layers": [{"layers": ["conv0"], "sensitivity": 0.02, "options": [
              {"changes": {"sparsity": 0.5}, "loss_rise": 0.01, "metric_drop": 0.002, "bytes": 812}, ...]}, ...],
          "additivity": {"pairs": [{"sum": 0.02, "together": 0.03}, ...], "median_ratio": 1.5, "sentence": ...}}
 
-    The first option of a unit changes nothing. Drops are in the metric's own unit, whichever its direction. What could
-    not be measured is null.
+    The first option of a unit changes nothing. Drops are in the metric's own unit, whichever its direction. The
+    sensitivity of a layer is the mean rise of the loss over the options that change one knob: the loss tells small
+    differences apart that the metric rounds away. What could not be measured is null.
 
     Args:
         found: The profile.
         run_id: Whose it is.
-        metric: Name of the task's metric.
+        metric: The task's.
     """
     profile = found.profile
     additivity = profile.additivity
     return {
         "run": run_id,
-        "metric": metric,
+        "metric": metric.name,
+        "direction": str(metric.direction),
         "base": {"values": dict(profile.base.values), **profile.base.policy.to_document()},
         "fixed_bytes": _finite(profile.fixed_bytes),
-        "layers": [
-            {"layers": list(unit.layers), "options": _options(found, number)}
-            for number, unit in enumerate(profile.units)
-        ],
+        "layers": [_layer(found, number) for number in range(len(profile.units))],
         "additivity": {
             "pairs": [
                 {"sum": _finite(one), "together": _finite(both)}
@@ -50,9 +51,22 @@ def profile_document(found: RunProfile, *, run_id: str, metric: str) -> dict[str
     }
 
 
+def _layer(found: RunProfile, number: int) -> dict[str, Any]:
+    options = _options(found, number)
+    rises = [option["loss_rise"] for option in options if len(option["changes"]) == 1]
+    known = [rise for rise in rises if rise is not None]
+    return {
+        "layers": list(found.profile.units[number].layers),
+        "sensitivity": math.fsum(known) / len(known) if known else None,
+        "options": options,
+    }
+
+
 def _options(found: RunProfile, number: int) -> list[dict[str, Any]]:
     """Return the first option of a unit and those that were measured alone, by how many knobs they change."""
     unit, costs = found.profile.units[number], found.profile.costs[number]
+    # channels change layers that read them too: what counts is the whole file
+    whole = found.profile.base.values["size_bytes"] if unit.is_width else 0.0
     # options hold mappings, which cannot be hashed
     alone = {id(option) for other, option in found.plan.singles if other is unit}
     rows = [
@@ -60,7 +74,7 @@ def _options(found: RunProfile, number: int) -> list[dict[str, Any]]:
             "changes": _changes(unit, option),
             "loss_rise": _finite(costs.loss[index]),
             "metric_drop": _finite(costs.metric[index]),
-            "bytes": _finite(costs.bytes[index]),
+            "bytes": _finite(whole + costs.bytes[index]),
         }
         for index, option in enumerate(unit.options)
         if index == 0 or id(option) in alone

@@ -17,10 +17,14 @@ def profile_files(folder: Path) -> tuple[Path, Path]:
     return folder / "profile.png", folder / "profile.json"
 
 
-def keep_profile(run: Run) -> Mapping[str, Any] | None:
+def keep_profile(run: Run, *, is_over: bool = False) -> Mapping[str, Any] | None:
     """Write the profile of a run into its folder, unless it is there already.
 
     Once complete, a profile does not change; whoever writes it at the same time writes the same.
+
+    Args:
+        run: Open for reading or for writing.
+        is_over: As for :func:`paretune.experiments.runs.run_profile.profile_of`.
 
     Returns:
         Its document; ``None`` if there is no profile, or not all of it yet.
@@ -32,10 +36,10 @@ def keep_profile(run: Run) -> Mapping[str, Any] | None:
     known = kept_profile(run)
     if known is not None:
         return known
-    found = profile_of(run)
+    found = profile_of(run, is_over=is_over)
     if found is None:
         return None
-    metric = next(iter(run.facts.description.objectives))
+    metric = next(iter(run.facts.description.objectives.values()))
     document = profile_document(found, run_id=run.facts.run_id, metric=metric)
     write_atomically(picture, profile_picture(document))
     write_atomically(data, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())

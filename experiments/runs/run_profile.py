@@ -36,12 +36,13 @@ def trials_of_main_variant(trials: Sequence[Trial]) -> Sequence[Trial]:
     return [trial for trial in trials if trial.candidate.base == trials[0].candidate.base]
 
 
-def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | None:
+def profile_of(run: Run, trials: Sequence[Trial] | None = None, *, is_over: bool = False) -> RunProfile | None:
     """Return the profile of a run; ``None`` if it has made none, or not all of it yet.
 
     Args:
         run: Open for reading or for writing.
         trials: As :meth:`Run.trials` returned them; read anew where they are left out.
+        is_over: Whether everything is known to have been tried; what is not there could not be measured.
     """
     count, _ = run.ledger.proxies_so_far()
     trials = trials_of_main_variant(run.trials() if trials is None else trials)
@@ -53,7 +54,7 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
     amounts = amount_names(run.facts.objectives, metric.name)
     plan = ProfilePlan(Encoding(space), seed=trials[0].candidate.seed, amounts=amounts)
     wanted = {policy.digest for policy in plan.policies()}
-    is_over = any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
+    is_over = is_over or any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
     if not is_over and count < len(wanted):
         return None
     architecture = run.facts.description.architecture

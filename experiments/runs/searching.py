@@ -119,7 +119,7 @@ def prepare_run(
                 if known is not None:
                     require_same(known.fingerprint, facts.fingerprint, folder.path)
                 ledger = ledger or SqlLedger.create(folder.ledger)
-                ledger.remember({**facts_to_remember(experiment, facts), OUTCOME: None})
+                ledger.remember(facts_to_remember(experiment, facts))
                 write_atomically(folder.experiment, experiment.text.encode())
                 run = Run(folder, ledger, experiment, facts)
                 _measure_baseline(run, pool, problem, say)
@@ -146,6 +146,7 @@ def search_run(
     from paretune.search.driver import run_search
 
     run = prepared.run
+    run.ledger.remember({OUTCOME: None})
     outcome = run_search(prepared.problem, prepared.pool, run.ledger, notify=notify, stop_requested=stop_requested)
     keep_profile(run)
     if not outcome.interrupted:

@@ -6,61 +6,35 @@ by layer, each variable under its name.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from paretune.objectives.keras_door import keras
+from paretune.objectives.loading.keras3_activations import Activated, HardActivation
 from paretune.objectives.loading.keras3_calls import (
     Call,
+    TensorSource,
     leaves,
     needed_calls,
     read_calls,
     read_ends,
+    read_outputs,
     with_tensors,
 )
 from paretune.objectives.loading.keras3_check import check_same_outputs
+from paretune.objectives.loading.keras3_float32 import in_float32
 from paretune.objectives.loading.keras3_layers import (
+    HARD_ACTIVATIONS,
     float32_policy,
+    reason_of,
     refused_layer,
     translate_layer,
-    translate_operation,
 )
-from paretune.objectives.loading.known_classes import LAYERS, OPERATIONS
+from paretune.objectives.loading.keras3_operations import translate_operation
+from paretune.objectives.loading.known_classes import TENSORFLOW_CALLS
 from paretune.spaces.errors import ModelRefused
-
-
-def load_keras_3(path: Path, *, trust: bool) -> Any:
-    """Read a ``.keras`` or ``.h5`` file that Keras 3 wrote, already found safe, as a Keras 3 model.
-
-    Raises:
-        ModelRefused: Keras 3 cannot read it.
-    """
-    try:
-        return _keras_3().saving.load_model(
-            str(path), custom_objects=_hdf5_operations(path), compile=False, safe_mode=not trust
-        )
-    except Exception as error:  # Keras 3 raises many kinds for a file that it cannot read
-        advice = "" if path.suffix == ".keras" else " Save the model as `.keras` instead."
-        raise ModelRefused(
-            f"Keras 3 cannot read it back: {type(error).__name__}: {_first_line(error)}.{advice}"
-        ) from error
-
-
-def _hdf5_operations(path: Path) -> dict[str, Any]:
-    """Return the classes that Keras 3 writes to HDF5 files, but does not find when it reads them.
-
-    Every model with masks has such operations. One that shares its name with a layer stays ambiguous.
-    """
-    if path.suffix == ".keras":
-        return {}
-    found: dict[str, Any] = {}
-    for module in ("keras.src.ops.nn", "keras.src.ops.numpy"):
-        content = vars(importlib.import_module(module))
-        found |= {name: content[name] for name in OPERATIONS - LAYERS if name in content}
-    return found
 
 
 def is_keras_3_model(value: Any) -> bool:
@@ -76,100 +50,145 @@ def bridge(model: Any) -> Any:
     Several inputs or outputs become lists, in the order of ``model.inputs`` and ``model.outputs``.
 
     Args:
-        model: A Sequential or functional model of Keras 3. Its layers are set to compute in float32.
+        model: A Sequential or functional model of Keras 3.
 
     Raises:
         ModelRefused: A layer has no counterpart, or outputs differ by more than 1e-5; names the layer.
     """
-    pairs: list[tuple[Any, Any]] = []
-    rebuilt = _rebuild(model, pairs)
-    for theirs, ours in pairs:
+    model = in_float32(model)
+    rebuilding = _Rebuilding()
+    rebuilt = rebuilding.model(model)
+    for theirs, ours in rebuilding.pairs:
         _copy_weights(theirs, ours)
     check_same_outputs(model, rebuilt)
     return rebuilt
 
 
-def _rebuild(model: Any, pairs: list[tuple[Any, Any]]) -> Any:
-    """Build the tf_keras model; each of its layers is added to ``pairs``, after the one it stands for."""
-    kind = type(model).__name__
-    if not getattr(model, "inputs", None):
-        raise ModelRefused(
-            f"Model '{model.name}' ({kind}) has no inputs of known shape: start it with keras.Input(...), as a "
-            "Sequential or functional model."
-        )
-    if kind == "Sequential":
-        given = model.inputs[0]
-        start = {"batch_shape": given.shape, "dtype": given.dtype, "name": given.name}
-        rebuilt = keras.Sequential([keras.layers.InputLayer(**_input(start))], name=model.name)
-        for theirs in model.layers:
-            _attempt("call", theirs, rebuilt.add, _layer(theirs, pairs))
-        return rebuilt
-    config = model.get_config()
-    if "input_layers" not in config:  # a class of the user's own around a functional model
-        model = _keras_3().Model(model.inputs, model.outputs, name=model.name)
-        config = model.get_config()
-    inputs, outputs = read_ends(config["input_layers"]), read_ends(config["output_layers"])
-    tensors = _replay(model, config, pairs)
-    return keras.Model(
-        _single([tensors[end.node][end.output] for end in inputs]),
-        _single([tensors[end.node][end.output] for end in outputs]),
-        name=model.name,
-        trainable=model.trainable,
-    )
+class _Rebuilding:
+    """Builds tf_keras models layer by layer; what several models share, they share again.
 
-
-def _replay(model: Any, config: Mapping[str, Any], pairs: list[tuple[Any, Any]]) -> dict[tuple[str, int], list[Any]]:
-    """Call tf_keras layers as the layers of a functional Keras 3 model were called.
-
-    Returns:
-        The output tensors of each call, by layer name and number of the call.
+    Attributes:
+        pairs: Each layer of Keras 3 with weights to copy, and the one that stands for it.
     """
-    documents = {document["name"]: document for document in config["layers"]}
-    tensors = {
-        (name, 0): [keras.layers.InputLayer(**_input(document["config"])).output]
-        for name, document in documents.items()
-        if document["class_name"] == "InputLayer"
-    }
-    calls = read_calls(config)
-    waiting = needed_calls(calls, read_ends(config["output_layers"]))
-    layers: dict[str, Any] = {}
-    while waiting:
-        ready = [node for node in waiting if all(source.node in tensors for source in calls[node].sources())]
-        if not ready:
-            raise ModelRefused(f"Layer '{waiting[0][0]}' of the Keras 3 model is called with what is never computed.")
-        for node in ready:
-            name = node[0]
-            if str(documents[name].get("module")).startswith("keras.src.ops."):
-                layer, call = _operation(documents[name], calls[node])
-            else:
-                if name not in layers:
-                    layers[name] = _layer(model.get_layer(name), pairs)
-                layer, call = layers[name], calls[node]
-            tensors[node] = _called(layer, call, tensors)
-        waiting = [node for node in waiting if node not in tensors]
-    return tensors
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Any, Any]] = []
+        self._known: dict[int, Any] = {}
+
+    def model(self, model: Any) -> Any:
+        """Build a model."""
+        kind = type(model).__name__
+        if not getattr(model, "inputs", None):
+            raise ModelRefused(
+                f"Model '{model.name}' ({kind}) has no inputs of known shape: start it with keras.Input(...), as a "
+                "Sequential or functional model."
+            )
+        if kind == "Sequential":
+            return self._sequential(model)
+        config = model.get_config()
+        if "input_layers" not in config:  # a class of the user's own around a functional model
+            model = _keras_3().Model(model.inputs, model.outputs, name=model.name)
+            config = model.get_config()
+        inputs = read_ends(config["input_layers"])
+        outputs = read_outputs(config, [layer.name for layer in model.layers if _is_functional(layer)])
+        tensors = self._replay(model, config, outputs)
+        return keras.Model(
+            _single([tensors[end.node][end.output] for end in inputs]),
+            _single([tensors[end.node][end.output] for end in outputs]),
+            name=model.name,
+            trainable=model.trainable,
+        )
+
+    def _sequential(self, model: Any) -> Any:
+        given = model.inputs[0]
+        start = keras.layers.InputLayer(
+            **_input({"batch_shape": given.shape, "dtype": given.dtype, "name": given.name})
+        )
+        layers = [self._layer(theirs) for theirs in model.layers]
+        if not any(isinstance(layer, Activated | HardActivation) for layer in layers):
+            rebuilt = keras.Sequential([start], name=model.name)
+            for theirs, ours in zip(model.layers, layers, strict=True):
+                _attempt("call", theirs, rebuilt.add, ours)
+            return rebuilt
+        tensor = start.output
+        for theirs, ours in zip(model.layers, layers, strict=True):
+            tensor = _attempt("call", theirs, ours, tensor)
+        return keras.Model(start.output, tensor, name=model.name)
+
+    def _replay(
+        self, model: Any, config: Mapping[str, Any], outputs: Sequence[TensorSource]
+    ) -> dict[tuple[str, int], list[Any]]:
+        """Call tf_keras layers as the layers of a functional Keras 3 model were called.
+
+        Returns:
+            The output tensors of each call, by layer name and number of the call.
+        """
+        documents = {document["name"]: document for document in config["layers"]}
+        tensors = {
+            (name, 0): [keras.layers.InputLayer(**_input(document["config"])).output]
+            for name, document in documents.items()
+            if document["class_name"] == "InputLayer"
+        }
+        calls = read_calls(config)
+        waiting = needed_calls(calls, outputs)
+        while waiting:
+            ready = [node for node in waiting if all(source.node in tensors for source in calls[node].sources())]
+            if not ready:
+                raise ModelRefused(
+                    f"Layer '{waiting[0][0]}' of the Keras 3 model is called with what is never computed."
+                )
+            for node in ready:
+                name, _ = node
+                if str(documents[name].get("module")).startswith("keras.src.ops."):
+                    layer, call = _operation(documents[name], calls[node])
+                else:
+                    layer, call = self._layer(model.get_layer(name)), calls[node]
+                tensors[node] = _called(layer, call, tensors)
+            waiting = [node for node in waiting if node not in tensors]
+        return tensors
+
+    def _layer(self, theirs: Any) -> Any:
+        """Return what stands for a layer: a layer or model of tf_keras, or several layers called as one."""
+        if id(theirs) not in self._known:
+            self._known[id(theirs)] = self.model(theirs) if is_keras_3_model(theirs) else self._new_layer(theirs)
+        return self._known[id(theirs)]
+
+    def _new_layer(self, theirs: Any) -> Any:
+        kind, config = translate_layer(_keras_3().saving.serialize_keras_object(theirs))
+        if kind == "Normalization":  # adapted numbers are weights there, and settings here
+            config["mean"], config["variance"] = np.squeeze(theirs.mean).tolist(), np.squeeze(theirs.variance).tolist()
+        if kind == "TimeDistributed" and is_keras_3_model(theirs.layer):
+            return keras.layers.TimeDistributed(self._layer(theirs.layer), name=theirs.name)
+        layer, ours = _attempt("build", theirs, _built, kind, config)
+        if layer is not None and kind != "Normalization":
+            self.pairs.append((theirs, layer))
+        return ours
 
 
-def _layer(theirs: Any, pairs: list[tuple[Any, Any]]) -> Any:
-    if is_keras_3_model(theirs):
-        return _rebuild(theirs, pairs)
-    kind, config = translate_layer(_keras_3().saving.serialize_keras_object(theirs))
-    if kind == "Normalization":  # adapted numbers are weights there, and settings here
-        config["mean"], config["variance"] = np.squeeze(theirs.mean).tolist(), np.squeeze(theirs.variance).tolist()
-    ours = _attempt("build", theirs, getattr(keras.layers, kind).from_config, config)
-    if kind != "Normalization":
-        pairs.append((theirs, ours))
-    return ours
+def _built(kind: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return a layer, if there is a single one to hold weights, and what is called in its place."""
+    activation = config.get("activation")
+    if activation not in HARD_ACTIVATIONS:
+        layer_class = getattr(keras.layers, kind)
+        # from_config() of attention asks for shapes that only tf_keras writes
+        layer = layer_class(**config) if kind == "MultiHeadAttention" else layer_class.from_config(config)
+        return layer, layer
+    if kind == "Activation":
+        return None, HardActivation(activation, config["name"])
+    layer = getattr(keras.layers, kind).from_config({**config, "activation": "linear"})
+    return layer, Activated(layer, HardActivation(activation, f"{layer.name}_{activation}"))
+
+
+def _is_functional(layer: Any) -> bool:
+    return any(kind.__name__ == "Functional" for kind in type(layer).__mro__)
 
 
 def _operation(document: Mapping[str, Any], call: Call) -> tuple[Any, Call]:
-    """Return the tf_keras layer that stands for an operation, and how it is called."""
-    operands = [*call.args, *(call.kwargs[key] for key in ("x", "x1", "x2") if key in call.kwargs)]
-    settings = {key: value for key, value in call.kwargs.items() if key not in ("x", "x1", "x2")}
-    kind, config, argument = translate_operation(
-        document["class_name"], document["name"], {**document["config"], **settings}, operands
-    )
-    return getattr(keras.layers, kind).from_config(config), Call([argument], {})
+    """Return what stands for an operation, and how it is called."""
+    kind, config, replaced = translate_operation(document, call)
+    if kind in TENSORFLOW_CALLS:
+        return keras.layers.deserialize({"class_name": kind, "config": config}), replaced
+    return _built(kind, config)[1], replaced
 
 
 def _called(layer: Any, call: Call, tensors: Mapping[tuple[str, int], list[Any]]) -> list[Any]:
@@ -185,7 +204,7 @@ def _attempt(what: str, layer: Any, function: Callable[..., Any], *args: Any, **
     try:
         return function(*args, **kwargs)
     except (TypeError, ValueError) as error:
-        why = f"which tf_keras cannot {what} as Keras 3 does ({_first_line(error)})"
+        why = f"which tf_keras cannot {what} as Keras 3 does ({reason_of(error).rstrip('.')})"
         raise refused_layer(layer.name, type(layer).__name__, why) from error
 
 
@@ -214,10 +233,6 @@ def _copy_weights(theirs: Any, ours: Any) -> None:
 
 def _single(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else values
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def _keras_3() -> Any:

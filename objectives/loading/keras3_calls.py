@@ -4,18 +4,28 @@ Each layer lists its calls (``inbound_nodes``); each call its arguments, any str
 each tensor is named by the call it comes out of.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+
+#: Masks travel with the tensors in tf_keras; and what a file records for ``training`` is overruled by ``fit`` and
+#: ``predict`` in Keras 3 itself.
+_LEFT_OUT = ("mask", "query_mask", "value_mask", "key_mask", "training")
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSource:
-    """Where a tensor comes from: output ``output`` of call number ``call`` of a layer."""
+    """Where a tensor comes from: output ``output`` of call number ``call`` of a layer.
+
+    Its ``shape``, batch first, is known where it is an argument.
+    """
 
     layer: str
     call: int
     output: int
+    shape: tuple[int | None, ...] = field(default=(), compare=False)
 
     @property
     def node(self) -> tuple[str, int]:
@@ -27,8 +37,7 @@ class TensorSource:
 class Call:
     """One call of a layer; where a tensor was passed, its :class:`TensorSource` stands.
 
-    ``mask`` and ``training`` are left out. Masks travel with the tensors in tf_keras; and what a file records for
-    ``training`` is overruled by ``fit`` and ``predict`` in Keras 3 itself.
+    Masks and ``training`` are left out.
     """
 
     args: list[Any]
@@ -45,14 +54,25 @@ def read_calls(config: Mapping[str, Any]) -> dict[tuple[str, int], Call]:
         (document["name"], number): Call(
             args=list(_read(call["args"])),
             kwargs={
-                key: _read(value)
-                for key, value in call["kwargs"].items()
-                if key not in ("mask", "training") and value is not None
+                key: _read(value) for key, value in call["kwargs"].items() if key not in _LEFT_OUT and value is not None
             },
         )
         for document in config["layers"]
         for number, call in enumerate(document["inbound_nodes"])
     }
+
+
+def read_outputs(config: Mapping[str, Any], nested: Collection[str]) -> list[TensorSource]:
+    """Return the tensors that a functional model gives.
+
+    Args:
+        config: Of the model.
+        nested: Names of the functional models in it. Among the outputs, and nowhere else, their first call has number
+            1: number 0 is what they are made of.
+    """
+    return [
+        replace(end, call=end.call - 1) if end.layer in nested else end for end in read_ends(config["output_layers"])
+    ]
 
 
 def read_ends(structure: Any) -> list[TensorSource]:
@@ -99,8 +119,13 @@ def with_tensors(value: Any, tensor: Callable[[TensorSource], Any]) -> Any:
 
 def _read(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if value.get("class_name") == "__keras_tensor__":
-            layer, call, output = value["config"]["keras_history"]
-            return TensorSource(str(layer), int(call), int(output))
-        return {key: _read(item) for key, item in value.items()}
+        kind, config = value.get("class_name"), value.get("config", {})
+        if kind == "__keras_tensor__":
+            layer, call, output = config["keras_history"]
+            return TensorSource(str(layer), int(call), int(output), tuple(config["shape"]))
+        if kind in ("__numpy__", "__tensor__"):
+            return np.asarray(config["value"], dtype=config["dtype"])
+        if kind == "__slice__":
+            return slice(*(_read(config[end]) for end in ("start", "stop", "step")))
+        return Ellipsis if kind == "__ellipsis__" else {key: _read(item) for key, item in value.items()}
     return [_read(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,8 +1,8 @@
 """Names that may stand in a model's configuration: built-in parts of Keras that run no code of the file's author.
 
 Left out on purpose: ``Lambda`` and ``TFSMLayer`` (they carry code), lookups and ``TextVectorization`` (they open files
-that the configuration names, keras pull request 21751), wrappers of Jax and Torch modules, ``TensorFlowOpLayer`` (a raw
-graph), and operations of Keras 3 that take functions.
+that the configuration names, keras pull request 21751, and run in no ``.tflite``), what Keras has quantized, wrappers
+of Jax and Torch modules, ``TensorFlowOpLayer`` (a raw graph), and operations of Keras 3 that take functions.
 """
 
 
@@ -15,30 +15,35 @@ MODELS = frozenset({"Functional", "Model", "Sequential"})
 
 LAYERS = names_in(
     """
-    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
-    AveragePooling2D AveragePooling3D BatchNormalization BatchNormalizationV1 BatchNormalizationV2 Bidirectional
-    CategoryEncoding CenterCrop Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose
-    ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D
-    Discretization Dot Dropout ELU EinsumDense Embedding Flatten GRU GRUCell GRUCellV2 GRUV2 GaussianDropout
-    GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D
-    GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization GroupQueryAttention Identity InputLayer LSTM LSTMCell
-    LSTMCellV2 LSTMV2 LayerNormalization LeakyReLU LocallyConnected1D LocallyConnected2D Masking MaxPooling1D
-    MaxPooling2D MaxPooling3D Maximum Minimum MultiHeadAttention Multiply Normalization PReLU Permute
-    RMSNormalization RNN RandomBrightness RandomContrast RandomCrop RandomFlip RandomHeight RandomRotation
-    RandomTranslation RandomWidth RandomZoom ReLU RepeatVector Rescaling Reshape Resizing SeparableConv1D
-    SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D
-    SpectralNormalization StackedRNNCells Subtract SyncBatchNormalization ThresholdedReLU TimeDistributed
-    UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
+    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention AugMix AutoContrast Average
+    AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization BatchNormalizationV1
+    BatchNormalizationV2 Bidirectional CategoryEncoding CenterCrop Concatenate Conv1D Conv1DTranspose Conv2D
+    Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D Cropping2D Cropping3D
+    CutMix Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU EinsumDense Embedding
+    Equalization Flatten GRU GRUCell GRUCellV2 GRUV2 GaussianDropout GaussianNoise GlobalAveragePooling1D
+    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
+    GroupNormalization GroupQueryAttention GroupedQueryAttention Identity InputLayer LSTM LSTMCell LSTMCellV2
+    LSTMV2 LayerNormalization LeakyReLU LocallyConnected1D LocallyConnected2D Masking MaxNumBoundingBoxes
+    MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum MixUp MultiHeadAttention Multiply Normalization PReLU
+    Permute Pipeline RMSNormalization RNN RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter
+    RandomContrast RandomCrop RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale
+    RandomHeight RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation
+    RandomSharpness RandomShear RandomTranslation RandomWidth RandomZoom ReLU RepeatVector Rescaling Reshape
+    Resizing ReversibleEmbedding SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax Solarization
+    SpatialDropout1D SpatialDropout2D SpatialDropout3D SpectralNormalization StackedRNNCells Subtract
+    SyncBatchNormalization ThresholdedReLU TimeDistributed UnitNormalization UpSampling1D UpSampling2D
+    UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
     """
 )
 
 #: Operations of Keras 3 that stand in a model like layers (``x + y``).
 OPERATIONS = names_in(
     """
-    Abs Absolute Add Any Average AveragePool Clip Concatenate Divide Elu Exp ExpandDims Flip Gelu GetItem
-    HardSigmoid HardSilu LeakyRelu Log LogSoftmax Matmul Max MaxPool Maximum Mean Min Minimum Moveaxis Multiply
-    Negative NotEqual OnesLike Pad Power Relu Relu6 Repeat Reshape Selu Sigmoid Silu Softmax Softplus Softsign
-    Sqrt Square Squeeze Stack Subtract Sum Swapaxes Tanh Transpose TrueDivide ZerosLike
+    Abs Absolute Add Any Average AveragePool Cast Celu Clip Concatenate Cumsum Divide Einsum Elu Equal Exp
+    ExpandDims Flip Gelu GetItem Greater HardSigmoid HardSilu LeakyRelu Less Log LogSoftmax LogicalAnd
+    LogicalNot LogicalOr Matmul Max MaxPool Maximum Mean Min Minimum Moveaxis Multiply Negative Normalize
+    NotEqual OnesLike Pad Power Prod Relu Relu6 Repeat Reshape Selu Sigmoid Silu Softmax Softplus Softsign Split
+    Sqrt Square Squeeze Stack Subtract Sum Swapaxes Tanh Tile Transpose TrueDivide Where ZerosLike
     """
 )
 
@@ -108,6 +113,16 @@ DATA = names_in(
     """
     DTypePolicy FloatDTypePolicy Policy InputSpec TensorShape __bytes__ __ellipsis__ __keras_tensor__ __numpy__
     __slice__ __tensor__ __tuple__
+    """
+)
+
+#: Layers that read text or look values up in tables, for which LiteRT has no operators.
+NEEDS_STRINGS_OR_TABLES = frozenset({"HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"})
+
+#: What ``model.quantize()`` of Keras 3 writes into a model.
+QUANTIZED_POLICIES = names_in(
+    """
+    AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy
     """
 )
 

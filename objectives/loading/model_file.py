@@ -11,7 +11,13 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from paretune.objectives.loading.known_classes import MODELS
-from paretune.objectives.loading.safety import MAX_CONFIG_BYTES, check_config, check_hdf5, check_zip
+from paretune.objectives.loading.safety import (
+    MAX_CONFIG_BYTES,
+    check_config,
+    check_hdf5,
+    check_zip_members,
+    check_zip_size,
+)
 from paretune.spaces.errors import ModelRefused
 
 
@@ -69,18 +75,22 @@ def read_model_file(path: Path, *, trust: bool) -> ModelFile:
             raise ModelRefused(
                 "must end in `.keras` or `.h5`, be a SavedModel folder or have the form module:function."
             )
-        if file.config.get("class_name") not in MODELS:
-            raise ModelRefused(
-                f"is a subclassed model ('{file.config.get('class_name')}'), whose layers cannot be compressed one by "
-                "one: write it as a functional model, keras.Model(inputs, outputs)."
-            )
-        if not trust:
-            check_config(file.config)
+        _check_model(file.config, trust=trust)
     except ModelRefused as refusal:
         raise ModelRefused(f"Model '{path}': {refusal}") from None
     except OSError as error:
         raise ModelRefused(f"Model '{path}': cannot be read: {error.strerror or error}.") from error
     return file
+
+
+def _check_model(config: dict[str, Any], *, trust: bool) -> None:
+    if config.get("class_name") not in MODELS:
+        raise ModelRefused(
+            f"is a subclassed model ('{config.get('class_name')}'), whose layers cannot be compressed one by "
+            "one: write it as a functional model, keras.Model(inputs, outputs)."
+        )
+    if not trust:
+        check_config(config)
 
 
 def _read_keras(path: Path, *, trust: bool) -> ModelFile:
@@ -90,12 +100,15 @@ def _read_keras(path: Path, *, trust: bool) -> ModelFile:
     try:
         with ZipFile(path) as archive:
             if not trust:
-                check_zip(archive, path.stat().st_size)
+                check_zip_size(archive, path.stat().st_size)
             if "config.json" not in archive.namelist() or "metadata.json" not in archive.namelist():
                 raise ModelRefused("has no `config.json` or no `metadata.json`: save the model with model.save().")
             if "model.weights.h5" not in archive.namelist():
                 raise ModelRefused("has no `model.weights.h5`: save the model with model.save().")
             config = _parse(_read_member(archive, "config.json"))
+            _check_model(config, trust=trust)  # first: a layer can be named, what it adds to the archive cannot
+            if not trust:
+                check_zip_members(archive)
             metadata = _parse(_read_member(archive, "metadata.json"))
             if not trust:
                 with archive.open("model.weights.h5") as weights, _open_hdf5(io.BytesIO(weights.read())) as file:

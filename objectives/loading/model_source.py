@@ -34,7 +34,7 @@ def load_model(reference: str, *, beside: Path, trust: bool) -> Any:
         ModelRefused: The model is missing, unsafe, unreadable, of an unsupported kind, or cannot be taken over.
     """
     # TensorFlow starts only here, so that digests and checks of a file do without it.
-    from paretune.objectives.loading.keras3_bridge import load_keras_3
+    from paretune.objectives.loading.keras3_file import load_keras_3
     from paretune.objectives.loading.keras_reader import read_with_tf_keras
 
     with refusals_named(reference):
@@ -48,8 +48,6 @@ def load_model(reference: str, *, beside: Path, trust: bool) -> Any:
 
 def take_over(model: Any) -> Any:
     """Return a model of either Keras as a float32 tf_keras model, functional or Sequential.
-
-    The layers of a Keras 3 model are set to compute in float32.
 
     Raises:
         ModelRefused: It is no model, is of an unsupported kind, or cannot be taken over.

@@ -14,7 +14,9 @@ from zipfile import ZipFile
 from paretune.objectives.loading.known_classes import (
     KNOWN_CLASSES,
     KNOWN_NAMES,
+    NEEDS_STRINGS_OR_TABLES,
     OPERATIONS,
+    QUANTIZED_POLICIES,
     TENSORFLOW_CALLS,
     TENSORFLOW_FUNCTIONS,
 )
@@ -32,7 +34,6 @@ _ZIP_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 _TRUST = "Pass --trust-model (trust_model=True) if you wrote this file."
 _RUNS_CODE = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
 _CODE_KEYS = frozenset({"bytecode", "py_code", "function_type", "output_shape_type", "node_def"})
-_OPENS_FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization"})
 
 
 def check_config(config: Any) -> None:
@@ -60,12 +61,24 @@ def check_config(config: Any) -> None:
             stack.extend((child, owner) for child in reversed(value) if isinstance(child, dict | list))
 
 
-def check_zip(archive: ZipFile, file_bytes: int) -> None:
-    """Refuse an archive whose members are not those of a Keras file, or expand beyond all measure.
+def check_zip_size(archive: ZipFile, file_bytes: int) -> None:
+    """Refuse an archive that expands beyond all measure.
 
     Args:
         archive: A ``.keras`` file opened for reading.
         file_bytes: Its size on disk.
+
+    Raises:
+        ModelRefused: It does.
+    """
+    _check_expansion(sum(member.file_size for member in archive.infolist()), file_bytes)
+
+
+def check_zip_members(archive: ZipFile) -> None:
+    """Refuse an archive whose members are not those of a Keras file.
+
+    Args:
+        archive: A ``.keras`` file opened for reading.
 
     Raises:
         ModelRefused: Names the member.
@@ -83,7 +96,6 @@ def check_zip(archive: ZipFile, file_bytes: int) -> None:
                 f"The archive's member '{name}' is none of {', '.join(_ZIP_MEMBERS)}, which make a Keras file. {_TRUST}"
             )
         seen.add(name)
-    _check_expansion(sum(member.file_size for member in archive.infolist()), file_bytes)
 
 
 def check_hdf5(file: Any, file_bytes: int) -> None:
@@ -97,6 +109,23 @@ def check_hdf5(file: Any, file_bytes: int) -> None:
         ModelRefused: Names the link or data set.
     """
     _check_expansion(sum(_dataset_bytes(name, dataset) for name, dataset in _datasets(file)), file_bytes)
+
+
+def without_lookups(owner: str, kind: str) -> str:
+    """Return the refusal of a layer that needs strings or tables."""
+    return (
+        f"{owner} ({kind}) reads text or looks values up in a table, which is not carried into a `.tflite`: save the "
+        "model that comes after it, and give its numbers as the data."
+    )
+
+
+def not_yet_quantized(owner: str, kind: str = "") -> str:
+    """Return the refusal of a layer that ``model.quantize()`` has been at."""
+    shown = f" ({kind})" if kind else ""
+    return (
+        f"{owner}{shown} is quantized by Keras already, and what was rounded away cannot be searched: save the model "
+        "before model.quantize(), number formats are tried here."
+    )
 
 
 def _owner(value: dict[str, Any], owner: str) -> str:
@@ -129,8 +158,10 @@ def _check_class(value: dict[str, Any], owner: str) -> None:
         raise ModelRefused(f"{owner} has a `class_name`, `module` or `registered_name` that is no text. {_TRUST}")
     if class_name in _RUNS_CODE:
         raise ModelRefused(f"{owner} runs code when the model is loaded. {_TRUST}")
-    if class_name in _OPENS_FILES:
-        raise ModelRefused(f"{owner} ({class_name}) opens files when the model is loaded. {_TRUST}")
+    if class_name in NEEDS_STRINGS_OR_TABLES:
+        raise ModelRefused(without_lookups(owner, class_name))
+    if class_name in QUANTIZED_POLICIES or class_name.endswith("QuantizationConfig"):
+        raise ModelRefused(not_yet_quantized(owner))
     is_known = class_name in KNOWN_CLASSES or (
         class_name in OPERATIONS and (not module or module.startswith("keras.src.ops."))
     )

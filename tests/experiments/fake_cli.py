@@ -22,15 +22,15 @@ from tests.fakes import AnalyticEvaluator
 class FileEvaluator(AnalyticEvaluator):
     """Writes the values of a trial into its file, and measures a file by reading them.
 
-    A trained trial takes ``FAKE_SECONDS`` seconds. With ``FAKE_DRIFT``, files measure otherwise than they did.
+    A trained trial takes ``FAKE_SECONDS`` seconds, an untrained one ``FAKE_PROXY_SECONDS``. With ``FAKE_DRIFT``, files
+    measure otherwise than they did.
     """
 
     def baseline(self) -> Measurement:
         return _with_file(super().baseline())
 
     def evaluate(self, candidate: Candidate, rung: Rung, limit: Limit) -> Measurement:
-        if rung is not Rung.PROXY:
-            time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+        time.sleep(float(os.environ.get("FAKE_PROXY_SECONDS" if rung is Rung.PROXY else "FAKE_SECONDS", "0")))
         return _with_file(super().evaluate(candidate, rung, limit))
 
     def remeasure(

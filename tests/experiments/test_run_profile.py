@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from paretune.experiments.config.experiment import parse_experiment
+from paretune.experiments.exports.profile_grid import grid_groups, grid_inches
 from paretune.experiments.exports.profile_keeping import keep_profile, kept_profile, profile_files
 from paretune.experiments.exports.profile_picture import profile_picture
 from paretune.experiments.runs.folder import RunFolder
@@ -118,13 +119,15 @@ def test_the_document_tells_every_decision_by_what_it_changes(folder: RunFolder)
     found = profile_in(folder)
     assert found is not None
     assert json.loads(profile_files(folder.path)[1].read_text()) == document
-    assert document["metric"] == "accuracy"
+    assert (document["metric"], document["direction"]) == ("accuracy", "maximize")
     assert document["additivity"]["sentence"] == str(found.profile.additivity)
     assert len(document["additivity"]["pairs"]) == 8
     assert document["base"]["values"] == found.profile.base.values
     [first, *others] = document["layers"][1]["options"]
     assert (first["changes"], first["loss_rise"], first["metric_drop"]) == ({}, 0.0, 0.0)
     assert first["bytes"] > max(option["bytes"] for option in others)
+    rises = [option["loss_rise"] for option in others if len(option["changes"]) == 1]
+    assert document["layers"][1]["sensitivity"] == pytest.approx(sum(rises) / len(rises))
     changes = [option["changes"] for option in others]
     assert {"sparsity": 0.8} in changes
     assert {"sparsity": 0.8, "clusters": 16, "quantization": "int8"} in changes
@@ -173,22 +176,22 @@ def size_of_png(picture: bytes) -> tuple[int, int]:
 
 def test_the_picture_grows_with_the_layers_and_the_decisions(folder: RunFolder) -> None:
     document = kept_in(folder)
-    width, height = size_of_png(profile_picture(document))
+    _, height = size_of_png(profile_picture(document))
     more_layers = {**document, "layers": document["layers"] * 4}
     assert size_of_png(profile_picture(more_layers))[1] > height
     singles = [
         {**layer, "options": [option for option in layer["options"] if len(option["changes"]) < 2]}
         for layer in document["layers"]
     ]
-    assert size_of_png(profile_picture({**document, "layers": singles}))[0] < width
+    assert grid_inches(singles, grid_groups(singles)) < grid_inches(document["layers"], grid_groups(document["layers"]))
 
 
 def test_a_space_whose_decisions_cost_nothing_is_drawn_too(folder: RunFolder) -> None:
     document = kept_in(folder)
     free = [
-        {**layer, "options": [{**option, "loss_rise": 0.0} for option in layer["options"]]}
+        {**layer, "sensitivity": 0.0, "options": [{**option, "loss_rise": 0.0} for option in layer["options"]]}
         for layer in document["layers"]
     ]
     assert profile_picture({**document, "layers": free}).startswith(b"\x89PNG")
-    nothing = [{**layer, "options": layer["options"][:1]} for layer in document["layers"]]
+    nothing = [{**layer, "sensitivity": None, "options": layer["options"][:1]} for layer in document["layers"]]
     assert profile_picture({**document, "layers": nothing}).startswith(b"\x89PNG")

@@ -141,6 +141,20 @@ def test_sums_and_scalings_become_layers() -> None:
     assert kinds == {"InputLayer", "Dense", "Rescaling", "Add", "Activation"}
 
 
+def test_a_nested_functional_model_may_end_a_model_and_be_shared() -> None:
+    inner_input = keras_3.Input((4,))
+    inner = keras_3.Model(
+        inner_input, layers.Dense(4, activation="hard_silu", name="inside")(inner_input), name="inner"
+    )
+    given = keras_3.Input((4,))
+    original = shaken(keras_3.Model(given, inner(inner(given))))
+    loaded = bridge(original)
+    assert len(loaded.get_layer("inner").inbound_nodes) == 3  # its own making, and two calls
+    assert len(loaded.get_weights()) == 2
+    inputs = np.random.default_rng(0).standard_normal((3, 4)).astype("float32")
+    np.testing.assert_allclose(loaded(inputs), original(inputs), atol=1e-5)
+
+
 def test_adapted_normalization_is_taken_over() -> None:
     normalization = layers.Normalization()
     normalization.adapt(np.random.default_rng(0).normal(5.0, 2.0, (50, 3)))
@@ -178,16 +192,15 @@ def refused(call: Callable[[], Any]) -> str:
 
 
 def test_rarer_layer_is_refused_by_name_and_class() -> None:
-    given = keras_3.Input((4, 4))
-    model = keras_3.Model(given, layers.MultiHeadAttention(2, 2, name="attention")(given, given))
-    assert "'attention' of the Keras 3 model is a MultiHeadAttention" in refused(lambda: bridge(model))
+    given = keras_3.Input((4,))
+    model = keras_3.Model(given, layers.RMSNormalization(name="scaled")(given))
+    assert "'scaled' of the Keras 3 model is a RMSNormalization" in refused(lambda: bridge(model))
 
 
 @pytest.mark.parametrize(
     ("layer", "told"),
     [
         (lambda: layers.BatchNormalization(renorm=True, name="bn"), "'bn'.*`renorm: True`"),
-        (lambda: layers.Dense(2, activation="hard_sigmoid", name="d"), "'d'.*'hard_sigmoid'"),
         (lambda: layers.Dense(2, activation=layers.LeakyReLU(), name="d"), "'d'.*'LeakyReLU'"),
         (lambda: layers.Dense(2, activation="celu", name="d"), "'d'.*'celu'"),
     ],
@@ -202,15 +215,13 @@ def test_operation_without_a_layer_is_refused_by_name() -> None:
     given = keras_3.Input((4,))
     model = keras_3.Model(given, keras_3.ops.cumsum(given, axis=-1))
     assert "is a keras.ops operation Cumsum" in refused(lambda: bridge(model))
-    model = keras_3.Model(given, given * np.arange(4.0, dtype="float32"))
-    assert "is a keras.ops operation Multiply" in refused(lambda: bridge(model))
 
 
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
 def test_quantized_layer_is_refused() -> None:
     model = keras_3.Sequential([keras_3.Input((4,)), layers.Dense(2, name="squeezed")])
     model.quantize("int8")
-    assert "'squeezed'" in refused(lambda: bridge(model))
+    assert "'squeezed' (Dense) is quantized by Keras already" in refused(lambda: bridge(model))
 
 
 def test_models_without_known_inputs_are_refused() -> None:

@@ -117,7 +117,6 @@ def test_what_the_model_was_compiled_with_does_not_matter() -> None:
             {"class_name": "TFOpLambda", "config": {"name": "w", "function": "io.write_file"}},
             "Layer 'w' calls 'tf.io.write_file'",
         ),
-        ({"class_name": "StringLookup", "config": {"name": "s", "vocabulary": "/etc/passwd"}}, "opens files"),
         (dense(spec={"class_name": "__typespec__", "module": "os", "spec_name": "x", "config": []}), "'__typespec__'"),
         (
             {"module": "keras.src.ops.core", "class_name": "Map", "registered_name": "Map", "config": {"name": "map"}},
@@ -154,6 +153,28 @@ def test_archive_with_odd_members_is_refused_unless_trusted(tmp_path: Path, name
     path = keras_file(tmp_path / "m.keras", more={name: json.dumps(sequential(DENSE)).encode()})
     assert told in refused(lambda: read_model_file(path, trust=False))
     assert read_model_file(path, trust=True).config["class_name"] == "Sequential"
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (
+            {"class_name": "StringLookup", "config": {"name": "s", "vocabulary": "/etc/passwd"}},
+            "(StringLookup) reads text",
+        ),
+        (dense(dtype={"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}), "quantized by Keras already"),
+        (
+            dense(quantization_config={"class_name": "Int8QuantizationConfig", "config": {}}),
+            "quantized by Keras already",
+        ),
+    ],
+)
+def test_what_no_trust_would_help_is_refused_with_what_to_do(layer: dict[str, Any], told: str) -> None:
+    message = refused(lambda: check_config(sequential(layer)))
+    assert message.startswith("Layer ")
+    assert told in message
+    assert "save the model" in message
+    assert "--trust-model" not in message
 
 
 def test_archive_that_expands_beyond_measure_is_refused(tmp_path: Path) -> None:
