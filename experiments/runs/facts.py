@@ -92,7 +92,7 @@ def read_description(document: Mapping[str, Any]) -> ModelDescription:
 def _layer(row: Mapping[str, Any]) -> LayerSpec:
     lists = {
         "weight_shape": tuple(row["weight_shape"]),
-        "reads": tuple(row["reads"]),
+        "reads": tuple(row.get("reads", ())),
         "quantizations": tuple(Quantization(mode) for mode in row["quantizations"]),
     }
     return LayerSpec(**{**row, **lists})

@@ -21,7 +21,6 @@ from paretune.experiments.terminal.profile_progress import ProfileProgress
 from paretune.experiments.terminal.profile_text import profile_lines, profile_table
 from paretune.search.events import Profiling
 from paretune.spaces.errors import RunError
-from paretune.spaces.policy import KNOBS
 from tests.experiments import evaluators as scripted
 from tests.experiments.test_cli import make_place, run, start
 
@@ -142,7 +141,7 @@ def test_what_could_not_be_measured_is_a_question_mark(kept: KeptProfile) -> Non
 def test_the_curves_go_from_mild_to_strong_and_begin_without_any_decision(kept: KeptProfile) -> None:
     document = kept.document
     panels = curve_panels(document)
-    assert list(panels) == list(KNOBS)
+    assert list(panels) == ["sparsity", "clusters", "quantization"]  # no channels can go here
     [layer, line] = panels["quantization"][0]
     assert [value for value, _ in line] == ["float32", "int8", "int4"]
     assert line[0][1] == document["base"]["values"]["accuracy"]
