@@ -25,6 +25,8 @@ TABLES = ("cnn", "dscnn")
 class TestTabularEvaluator(EvaluatorContract):
     #: The tables' policies are all of integers: the bytes of single layers in float32 were not recorded.
     test_the_layers_of_the_baseline_are_told_as_untouched = None  # type: ignore[assignment]
+    #: They were recorded when files were measured by less.
+    test_the_description_names_the_metric_first_and_then_what_every_file_is_measured_by = None  # type: ignore[assignment]
 
     @pytest.fixture
     def evaluator(self) -> Evaluator:

@@ -15,7 +15,14 @@ from paretune.spaces.targets import TARGETS, Target
 
 INT8 = (Quantization.INT8, Quantization.INT8_QAT)
 LAYER = LayerSpec(
-    name="conv", kind="Conv2D", weight_shape=(3, 3, 8, 8), weights=576, distinct=576, quantizations=tuple(Quantization)
+    name="conv",
+    kind="Conv2D",
+    weight_shape=(3, 3, 8, 8),
+    weights=576,
+    distinct=576,
+    channels=8,
+    channel_group="conv",
+    quantizations=tuple(Quantization),
 )
 
 
@@ -50,7 +57,7 @@ def test_every_target_names_what_can_be_measured_and_says_why_it_leaves_somethin
 def test_a_microcontroller_gets_what_runs_there_and_nothing_that_saves_nothing() -> None:
     experiment = read("target: microcontroller")
     assert experiment.objectives == ("metric", "raw_bytes", "arena_bytes")
-    assert list(searched(experiment)) == ["quantization"]
+    assert list(searched(experiment)) == ["channels", "quantization"]
     assert not {Quantization.DYNAMIC_INT8, Quantization.INT4, Quantization.FLOAT16} & {
         *searched(experiment)["quantization"]
     }
