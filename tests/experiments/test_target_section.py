@@ -69,7 +69,7 @@ def test_a_microcontroller_gets_what_runs_there_and_nothing_that_saves_nothing()
 def test_what_the_experiment_says_itself_takes_precedence() -> None:
     experiment = read(
         "target: microcontroller\nobjectives: [metric, size_bytes]\n"
-        "space: {sparsity: [0, 0.5], quantization: [int4, int8]}"
+        "space: {channels: 1, sparsity: [0, 0.5], quantization: [int4, int8]}"
     )
     assert experiment.objectives == ("metric", "size_bytes")
     assert searched(experiment) == {"sparsity": (0.0, 0.5), "quantization": (Quantization.INT8, Quantization.INT4)}
