@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.kernel_patterns import pruned, view_of
 from paretune.objectives.weights import LayerWeights, compressed_variables
+from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.policy import LayerPolicy, Policy
 
 _LLOYD_ITERATIONS = 10
@@ -14,44 +16,39 @@ _LLOYD_ITERATIONS = 10
 FloatArray = NDArray[np.float32]
 
 
-def with_exact_zeros(model: Any, weights: LayerWeights, policy: Policy) -> LayerWeights:
-    """Return the weights with at least the zeros that each layer's sparsity asks for.
+def with_exact_zeros(model: Any, weights: LayerWeights, policy: Policy, pattern: str = UNSTRUCTURED) -> LayerWeights:
+    """Return the weights with at least the zeros that each layer's sparsity and the pattern ask for.
 
     tfmot keeps every weight that ties with the threshold, so layers with repeated values can end with too few zeros;
     here the smallest magnitudes become zero, the first of equal ones first.
     """
-    return _on_compressed(model, weights, policy, lambda values, decided: _prune(values, decided.sparsity))
+
+    def impose(kind: str, values: FloatArray, decided: LayerPolicy) -> FloatArray:
+        return pruned(values, decided.sparsity, pattern, view_of(kind, values.shape))
+
+    return _on_compressed(model, weights, policy, impose)
 
 
-def one_shot(model: Any, weights: LayerWeights, policy: Policy) -> LayerWeights:
+def one_shot(model: Any, weights: LayerWeights, policy: Policy, pattern: str = UNSTRUCTURED) -> LayerWeights:
     """Return the weights pruned by magnitude and clustered by 1-D k-means, as the policy asks, without training."""
 
-    def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
-        pruned = _prune(values, decided.sparsity)
-        return pruned if decided.clusters is None else _cluster(pruned, decided.clusters)
+    def impose(kind: str, values: FloatArray, decided: LayerPolicy) -> FloatArray:
+        zeroed = pruned(values, decided.sparsity, pattern, view_of(kind, values.shape))
+        return zeroed if decided.clusters is None else _cluster(zeroed, decided.clusters)
 
     return _on_compressed(model, weights, policy, impose)
 
 
 def _on_compressed(
-    model: Any, weights: LayerWeights, policy: Policy, impose: Callable[[FloatArray, LayerPolicy], FloatArray]
+    model: Any, weights: LayerWeights, policy: Policy, impose: Callable[[str, FloatArray, LayerPolicy], FloatArray]
 ) -> LayerWeights:
     result = {name: list(arrays) for name, arrays in weights.items()}
     for name, decided in policy.items():
         layer = model.get_layer(name)
         for variable in compressed_variables(layer):
             index = next(i for i, candidate in enumerate(layer.weights) if candidate is variable)
-            result[name][index] = impose(result[name][index], decided)
+            result[name][index] = impose(type(layer).__name__, result[name][index], decided)
     return result
-
-
-def _prune(values: FloatArray, sparsity: float) -> FloatArray:
-    zeros = values.size - round(values.size * (1 - sparsity))
-    if zeros <= np.count_nonzero(values == 0):
-        return values
-    pruned = values.copy().reshape(-1)
-    pruned[np.argsort(np.abs(pruned), kind="stable")[:zeros]] = 0.0
-    return pruned.reshape(values.shape)
 
 
 def _cluster(values: FloatArray, clusters: int) -> FloatArray:

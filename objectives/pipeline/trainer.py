@@ -65,7 +65,8 @@ class Pipeline:
             LimitReached: The limit was spent first.
         """
         if rung is Rung.PROXY:
-            return Trained(weights=one_shot(self.model, self.weights, candidate.policy), seconds={})
+            imposed = one_shot(self.model, self.weights, candidate.policy, candidate.recipe.prune.pattern)
+            return Trained(weights=imposed, seconds={})
         _require_clusters_possible(candidate.policy)
         meter = Meter(limit)
         seconds: dict[str, float] = {}

@@ -2,16 +2,21 @@
 
 from typing import Any
 
-from paretune.objectives.keras_door import tfmot
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
+
+from paretune.objectives.keras_door import tf, tfmot
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import with_exact_zeros
+from paretune.objectives.pipeline.pattern_masks import PatternMasks
 from paretune.objectives.pipeline.ramps import Ramp, ramp_of
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import fit
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, read_weights
+from paretune.spaces.patterns import UNSTRUCTURED
+from paretune.spaces.recipe import PruneRecipe
 
 
 def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
@@ -26,18 +31,22 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
     """
     policy = task.policy
     ramp = ramp_of(task)
+    pattern = task.recipe.pattern if isinstance(task.recipe, PruneRecipe) else UNSTRUCTURED
 
     def wrap(layer: Any) -> Any:
         sparsity = policy[layer.name].sparsity if layer.name in policy else 0.0
         if sparsity == 0:
             return layer
-        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=_schedule(ramp, sparsity))
+        schedule = _schedule(ramp, sparsity)
+        if pattern != UNSTRUCTURED:
+            return _Patterned(layer, schedule, sparsity, pattern)
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
     # The callback sets the step before each batch and masks the weights once more at the end of the epoch.
     update = tfmot.sparsity.keras.UpdatePruningStep()
     fit(wrapped, data, task, meter, callbacks=[update])
-    return with_exact_zeros(model, read_weights(tfmot.sparsity.keras.strip_pruning(wrapped)), policy)
+    return with_exact_zeros(model, read_weights(tfmot.sparsity.keras.strip_pruning(wrapped)), policy, pattern)
 
 
 def _schedule(ramp: Ramp, sparsity: float) -> Any:
@@ -50,3 +59,25 @@ def _schedule(ramp: Ramp, sparsity: float) -> Any:
         end_step=ramp.end,
         frequency=ramp.frequency,
     )
+
+
+class _Patterned(PruneLowMagnitude):  # type: ignore[misc]  # tfmot is untyped
+    """tfmot's wrapper with masks of a sparsity pattern, for kernels of any rank."""
+
+    def __init__(self, layer: Any, schedule: Any, sparsity: float, pattern: str) -> None:
+        super().__init__(layer, pruning_schedule=schedule)
+        self._sparsity = sparsity
+        self._pattern = pattern
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        self.pruning_obj = PatternMasks(
+            kind=type(self.layer).__name__,
+            pattern=self._pattern,
+            target=lambda: tf.constant(self._sparsity, tf.float32),
+            training_step_fn=lambda: self.pruning_step,
+            pruning_vars=self.pruning_vars,
+            pruning_schedule=self.pruning_schedule,
+            block_size=self.block_size,
+            block_pooling_type=self.block_pooling_type,
+        )
