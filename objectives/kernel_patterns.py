@@ -76,9 +76,8 @@ def why_unstructured(pattern: str, view: KernelView) -> str:
     if block is not None:
         rows, columns = (size + 1 for size in block)  # tfmot takes a single row or column of blocks for a vector
         if view.rows < rows or view.outputs < columns:
-            return (
-                f"blocks of {pattern} need kernels of {rows} x {columns} at least, one is {view.rows} x {view.outputs}."
-            )
+            found = f"{view.rows} x {view.outputs}"
+            return f"blocks of {pattern} need kernels of at least {rows} x {columns}, one is {found}."
     return ""
 
 
@@ -111,9 +110,10 @@ def pruned(kernel: FloatArray, sparsity: float, pattern: str, view: KernelView) 
     return view.back(np.where(spread.reshape(view.shape), matrices, 0), kernel.shape)
 
 
-def crowded_groups(is_zero: BoolArray) -> int:
-    """Return how many groups of four neighbours along axis 1 of (positions, inputs, outputs) break 2:4."""
-    return int(np.sum(_groups_of_four(~is_zero).sum(axis=2) > _KEPT))
+def crowded_groups(is_zero: BoolArray) -> tuple[int, int]:
+    """Return how many groups of four along axis 1 of (positions, inputs, outputs) break 2:4, and how many there are."""
+    kept = _groups_of_four(~is_zero).sum(axis=2)
+    return int(np.sum(kept > _KEPT)), kept.size
 
 
 def zero_blocks(is_zero: BoolArray, pattern: str) -> tuple[int, int]:

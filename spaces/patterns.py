@@ -18,9 +18,6 @@ _BLOCKS = {"1x2": (1, 2), "1x4": (1, 4), "4x1": (4, 1)}
 
 PATTERNS = (UNSTRUCTURED, *_BLOCKS, TWO_OF_FOUR)
 
-#: What YAML 1.1 reads ``2:4`` as: two minutes and four seconds.
-_MISREAD = 124
-
 
 def require_pattern(pattern: object) -> None:
     """Raise unless ``pattern`` is one of :data:`PATTERNS`.
@@ -28,12 +25,10 @@ def require_pattern(pattern: object) -> None:
     Raises:
         ConfigurationError: It is not.
     """
-    if pattern in PATTERNS:
-        return
-    hint = (
-        ' Write "2:4" in quotes: YAML takes it for a time.' if pattern == _MISREAD else nearest(str(pattern), PATTERNS)
-    )
-    raise ConfigurationError(f"`pattern` must be {', '.join(PATTERNS)}, got {pattern!r}.{hint}")
+    if pattern not in PATTERNS:
+        raise ConfigurationError(
+            f"`pattern` must be {', '.join(PATTERNS)}, got {pattern!r}.{nearest(str(pattern), PATTERNS)}"
+        )
 
 
 def block_of(pattern: str) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from paretune.search.front import values_of
 from paretune.spaces.evaluator import FileExample
 from paretune.spaces.file_metadata import FileMetadata
 from paretune.spaces.objective import Objective
+from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
@@ -83,7 +84,15 @@ def _summary(content: CardContent) -> str:
         f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
         f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
         + (f" Its hyperparameters were searched too: {values}." if values else "")
+        + _pattern(content.trial)
     )
+
+
+def _pattern(trial: Trial) -> str:
+    pattern = trial.candidate.recipe.prune.pattern
+    if pattern == UNSTRUCTURED or not any(decided.sparsity > 0 for decided in trial.candidate.policy.values()):
+        return ""
+    return f" Its zeros keep to the pattern {pattern} in every layer that it fits."
 
 
 def _use(content: CardContent) -> str:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
 from paretune.objectives.engine.numerics import Numerics
@@ -13,6 +12,7 @@ from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.pattern_masks import PatternMasks
 from paretune.objectives.pipeline.ramps import Ramp, ramp_of
 from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.tfmot_support import can_wrap_for_pruning, prunable
 from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.patterns import UNSTRUCTURED
 
@@ -30,8 +30,8 @@ class PruneGraph:
         self._pruned: dict[str, _Pruned] = {}
 
         def wrap(layer: Any) -> Any:
-            copy = fresh_layer(layer)
-            if not compressed_variables(layer) or not PruneRegistry.supports(copy):
+            copy = prunable(fresh_layer(layer))
+            if not compressed_variables(layer) or not can_wrap_for_pruning(copy):
                 return copy
             self._pruned[layer.name] = _Pruned(copy, numerics, pattern)
             return self._pruned[layer.name]

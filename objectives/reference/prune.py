@@ -14,6 +14,7 @@ from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import fit
 from paretune.objectives.reference.wrapping import wrap_layers
+from paretune.objectives.tfmot_support import prunable
 from paretune.objectives.weights import LayerWeights, read_weights
 from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.recipe import PruneRecipe
@@ -37,7 +38,7 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
         sparsity = policy[layer.name].sparsity if layer.name in policy else 0.0
         if sparsity == 0:
             return layer
-        schedule = _schedule(ramp, sparsity)
+        schedule, layer = _schedule(ramp, sparsity), prunable(layer)
         if pattern != UNSTRUCTURED:
             return _Patterned(layer, schedule, sparsity, pattern)
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)

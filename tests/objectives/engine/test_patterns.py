@@ -2,13 +2,12 @@
 
 from functools import cache
 
-import numpy as np
 import pytest
 
 from paretune.objectives.engine.numerics import AS_TFMOT, FAST
 from paretune.objectives.engine.stages import CompiledStages
-from paretune.objectives.kernel_patterns import crowded_groups, view_of, why_unstructured, zero_blocks
 from paretune.objectives.keras_door import keras, tfmot
+from paretune.objectives.kernel_patterns import crowded_groups, view_of, why_unstructured, zero_blocks
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.ramps import ramp_of
@@ -20,7 +19,7 @@ from paretune.objectives.weights import compressed_variables, read_weights
 from paretune.spaces.patterns import PATTERNS, TWO_OF_FOUR, UNSTRUCTURED, block_of
 from paretune.spaces.policy import LayerPolicy
 from paretune.spaces.recipe import Limit
-from tests.objectives.engine.small_models import QAT, mlp, noise_for, policy, require_same, run, run_all, task
+from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, run, task
 
 pytestmark = pytest.mark.tensorflow
 
@@ -118,7 +117,7 @@ def test_two_of_four_is_bitwise_that_of_tfmot_in_a_convolution():
 
 @pytest.mark.parametrize("pattern", ["4x1", TWO_OF_FOUR])
 def test_both_flows_prune_every_kind_of_layer_alike(pattern):
-    decided = everywhere("convolutions", LayerPolicy(sparsity=0.7))
+    decided = everywhere("convolutions", LayerPolicy(sparsity=0.65))  # no half a weight to round on the way
     asked, start = task("prune", decided, pattern=pattern, frequency=2), read_weights(model_of("convolutions"))
     ours = run(compiled("convolutions", AS_TFMOT), asked, start)
     require_same(ours, run(reference("convolutions"), asked, start))
@@ -150,7 +149,7 @@ def test_zeros_keep_to_their_pattern_through_all_stages(name, pattern):
             continue
         fitted += 1
         if pattern == TWO_OF_FOUR:
-            assert crowded_groups(is_zero) == 0, layer
+            assert crowded_groups(is_zero)[0] == 0, layer
             assert is_zero.mean() >= 0.6 - 1 / values.size, layer
         else:
             zero, blocks = zero_blocks(is_zero.reshape(view.rows, view.outputs), pattern)
