@@ -68,8 +68,6 @@ def _why_not_covered(layer: Any) -> str:
     if isinstance(layer, keras.layers.Wrapper):
         inner = type(layer.layer).__name__
         return f"No knob reaches a {inner} layer inside {kind}; it stays float32."
-    if isinstance(layer, keras.layers.MultiHeadAttention):
-        return "tfmot's wrappers take one tensor and built weights, attention has several and builds late; float32."
     return f"No knob covers {kind} layers; it stays float32."
 
 

@@ -40,7 +40,9 @@ class Patterned:
         policy = self.policy(form)
         write_weights(self.model, one_shot(self.model, self.weights, policy, pattern))
         float_file = self.template.fill(self.model)
-        exported = quantize_file(self.template, float_file, dict.fromkeys((name for name, _ in policy.items()), form), self.inputs)
+        exported = quantize_file(
+            self.template, float_file, dict.fromkeys((name for name, _ in policy.items()), form), self.inputs
+        )
         fidelity = read_fidelity(self.template, float_file, exported, policy, self.specs, pattern=read_as)
         return {layer.layer: layer.faults for layer in fidelity.layers if layer.faults}
 
