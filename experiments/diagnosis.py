@@ -25,6 +25,7 @@ def diagnosis_document(description: ModelDescription) -> dict[str, Any]:
                 "clusters": spec.clusterable,
                 "quantization": [str(mode) for mode in spec.quantizations],
                 "refusals": dict(spec.refusals),
+                "pattern_refusals": dict(spec.pattern_refusals),
             }
             for spec in description.layers
         ],

@@ -176,7 +176,14 @@ class KerasEvaluator:
             float_file = cut_channels(self._template, self._template.fill(self._exportable), trained.kept)
             formats = {name: decided.quantization for name, decided in candidate.policy.items()}
             exported = quantize_file(self._template, float_file, formats, self._calibration)
-            fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
+            fidelity = read_fidelity(
+                self._template,
+                float_file,
+                exported,
+                candidate.policy,
+                self._layers,
+                pattern=candidate.recipe.prune.pattern,
+            )
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
             measurement = self._measure_proxy(exported, candidate.policy)

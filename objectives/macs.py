@@ -54,6 +54,10 @@ def _recurrent(layer: Any, given: _Shape, _: _Shape) -> int:
     return _product(given[1:2]) * (_size(layer.cell.kernel) + _size(layer.cell.recurrent_kernel))
 
 
+def _both_ways(layer: Any, given: _Shape, output: _Shape) -> int:
+    return sum(_recurrent(each, given, output) for each in (layer.forward_layer, layer.backward_layer))
+
+
 _COUNTS: Mapping[str, Callable[[Any, _Shape, _Shape], int]] = {
     "Dense": _dense,
     "Conv1D": _convolution,
@@ -64,6 +68,7 @@ _COUNTS: Mapping[str, Callable[[Any, _Shape, _Shape], int]] = {
     "LSTM": _recurrent,
     "GRU": _recurrent,
     "SimpleRNN": _recurrent,
+    "Bidirectional": _both_ways,
 }
 
 

@@ -1,7 +1,7 @@
 """What the doctor knows about one layer."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
@@ -25,6 +25,10 @@ class LayerSpec:
         clusterable: Whether ``clusters`` is possible.
         quantizations: Number formats the exported file can carry for this layer.
         refusals: Why not, by knob (``channels``, ``sparsity``, ``clusters``) or number format (``int4``).
+        pattern_floors: Least sparsity of this layer, once it is pruned at all, by the sparsity patterns that ask for
+            one (``2:4``).
+        pattern_refusals: Why its zeros, or those of one of its kernels, fall back to unstructured, by sparsity pattern.
+        least_sparsity: Of this layer, once it is pruned at all, under the pattern of the recipe it is trained with.
     """
 
     name: str
@@ -40,6 +44,9 @@ class LayerSpec:
     clusterable: bool = True
     quantizations: tuple[Quantization, ...] = (Quantization.FLOAT32,)
     refusals: Mapping[str, str] = field(default_factory=dict)
+    pattern_floors: Mapping[str, float] = field(default_factory=dict)
+    pattern_refusals: Mapping[str, str] = field(default_factory=dict)
+    least_sparsity: float = 0.0
 
     def zeros(self, sparsity: float) -> int:
         """Return how many weights a sparsity sets to zero, as tfmot counts them: ``n - round(n * (1 - s))``."""
@@ -70,13 +77,14 @@ class LayerSpec:
         """Return the canonical spelling of a decision: equal effects become equal values.
 
         * channels become the fraction that a whole number of them gives;
-        * sparsity becomes the fraction that a whole number of zeros gives;
+        * sparsity becomes the fraction that a whole number of zeros gives, and no less than a pruned layer has anyway;
         * a cluster count no smaller than the values that are possible anyway (the trained ones, those left after
           pruning, those the number format can express) becomes none.
 
         Applying it twice changes nothing more.
         """
-        zeros = min(self.zeros(decided.sparsity), self.weights - 1)
+        sparsity = max(decided.sparsity, self.least_sparsity) if decided.sparsity > 0 else 0.0
+        zeros = min(self.zeros(sparsity), self.weights - 1)
         possible = min(self.distinct, self.weights - zeros + (zeros > 0))
         levels = decided.quantization.weight_levels
         if levels is not None:
@@ -99,6 +107,11 @@ def kept_share(spec: LayerSpec, policy: Policy) -> float:
     """Return about which share of its kernel weights a layer keeps: channels go that it makes, and that it reads."""
     read = [policy[group].channels for group in spec.reads]
     return policy[spec.name].channels * (sum(read) / len(read) if read else 1.0)
+
+
+def under_pattern(layers: Iterable[LayerSpec], pattern: str) -> tuple[LayerSpec, ...]:
+    """Return the layers as they are to be decided about where the recipe asks for a sparsity pattern."""
+    return tuple(replace(spec, least_sparsity=spec.pattern_floors.get(pattern, 0.0)) for spec in layers)
 
 
 def untouched_policy(layers: Iterable[LayerSpec]) -> Policy:

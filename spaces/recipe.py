@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.patterns import UNSTRUCTURED, require_pattern
 from paretune.spaces.policy import Policy, Quantization, digest_of
 from paretune.spaces.suggest import nearest
 
@@ -120,10 +121,11 @@ class PruneRecipe(StageRecipe):
 
     Attributes:
         pruning_schedule: ``polynomial`` raises sparsity with a cubic ramp (Zhu & Gupta 2017, To prune, or not to
-            prune), ``constant`` prunes to the target from ``begin`` on.
+            prune), ``constant`` prunes to the target from ``begin`` on, until the stage ends.
         begin: Share of the stage's steps before the first pruning, in [0, 1).
-        end: Share of the steps at which the target is reached, in (begin, 1].
+        end: Share of the steps at which the ramp reaches the target, in (begin, 1].
         frequency: Steps between two updates of the mask, at least 1.
+        pattern: One of :data:`paretune.spaces.patterns.PATTERNS`: where zeros may lie.
     """
 
     epochs: float = 4.0
@@ -131,6 +133,7 @@ class PruneRecipe(StageRecipe):
     begin: float = 0.0
     end: float = 0.75
     frequency: int = 5
+    pattern: str = UNSTRUCTURED
 
     def __post_init__(self) -> None:
         # dataclass(slots=True) makes a new class, which the zero-argument super() would not find
@@ -145,6 +148,7 @@ class PruneRecipe(StageRecipe):
             raise ConfigurationError(f"0 <= `begin` < `end` <= 1 must hold, got {self.begin!r} and {self.end!r}.")
         if type(self.frequency) is not int or self.frequency < 1:
             raise ConfigurationError(f"`frequency` must be a whole number of at least 1, got {self.frequency!r}.")
+        require_pattern(self.pattern)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

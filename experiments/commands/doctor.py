@@ -24,14 +24,15 @@ def command(experiment: Path, trust_model: bool, format_: str) -> None:
     from paretune.experiments.workers.one_worker import one_worker
 
     say("loading the model and the data")
-    with one_worker(read_experiment(experiment), trust_model=trust_model) as pool:
+    asked = read_experiment(experiment)
+    with one_worker(asked, trust_model=trust_model) as pool:
         description = pool.describe()
     if format_ == "json":
         print_json(diagnosis_document(description))
         return
     print_table(layers_table(description.layers))
     for title, lines in (
-        ("Why not:", refusal_lines(description.layers)),
+        ("Why not:", refusal_lines(description.layers, asked.patterns)),
         ("Other models, searched too:", hyperparameter_lines(description.hyperspace)),
         ("Good to know:", description.notes),
     ):

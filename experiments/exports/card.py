@@ -10,6 +10,7 @@ from paretune.search.front import values_of
 from paretune.spaces.evaluator import FileExample
 from paretune.spaces.file_metadata import FileMetadata
 from paretune.spaces.objective import Objective
+from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
@@ -84,7 +85,15 @@ def _summary(content: CardContent) -> str:
         + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels; ")
         + f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
         + (f" Its hyperparameters were searched too: {values}." if values else "")
+        + _pattern(content.trial)
     )
+
+
+def _pattern(trial: Trial) -> str:
+    pattern = trial.candidate.recipe.prune.pattern
+    if pattern == UNSTRUCTURED or not any(decided.sparsity > 0 for decided in trial.candidate.policy.values()):
+        return ""
+    return f" Its zeros keep to the pattern {pattern} in every layer that it fits."
 
 
 def _use(content: CardContent) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from paretune.experiments.runs.run import Run
 from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
+from paretune.spaces.layers import under_pattern
 from paretune.spaces.objective import Direction
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.space import build_space
@@ -46,7 +47,9 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
     trials = trials_of_main_variant(run.trials() if trials is None else trials)
     if not count or not trials:
         return None
-    space = build_space(run.facts.description.layers, run.experiment.space)
+    space = build_space(
+        under_pattern(run.facts.description.layers, trials[0].candidate.recipe.prune.pattern), run.experiment.space
+    )
     # not the experiment's seed: the command line may have named another
     plan = ProfilePlan(Encoding(space), seed=trials[0].candidate.seed)
     wanted = {policy.digest for policy in plan.policies()}

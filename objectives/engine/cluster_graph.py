@@ -34,7 +34,8 @@ class ClusterGraph:
             copy = fresh_layer(layer)
             if not compressed_variables(layer) or not _clusters(layer):
                 return copy
-            kind = _ClusteredRecurrent if isinstance(layer, keras.layers.RNN) else _Clustered
+            is_recurrent = isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
+            kind = _ClusteredRecurrent if is_recurrent else _Clustered
             self._clustered[layer.name] = kind(copy, numerics, places)
             return self._clustered[layer.name]
 

@@ -16,7 +16,7 @@ from paretune.objectives.pipeline.one_shot import with_exact_zeros
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.weights import LayerWeights
-from paretune.spaces.recipe import StageRecipe
+from paretune.spaces.recipe import PruneRecipe, StageRecipe
 
 #: Places for centroids that every graph has; a policy with more clusters builds a larger one.
 _FEWEST_PLACES = 64
@@ -47,9 +47,11 @@ class CompiledStages:
     def run(self, task: StageTask, weights: LayerWeights, meter: Meter) -> LayerWeights:
         """Train a stage, in the graph that there is for it."""
         trained = self.prepare(task).run(task, weights, meter, self._at_work)
-        if task.stage != "prune":
+        if not isinstance(task.recipe, PruneRecipe):
             return trained
-        return with_exact_zeros(self._model, trained, task.policy, weights, task.narrowed)
+        return with_exact_zeros(
+            self._model, trained, task.policy, task.recipe.pattern, start=weights, narrowed=task.narrowed
+        )
 
     def prepare(self, task: StageTask) -> CompiledStage:
         """Build and trace the graph that a task needs, unless it is there.
@@ -65,19 +67,20 @@ class CompiledStages:
         key = (task.stage, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
-                self._built[key] = CompiledStage(self._graph(task.stage), self._data, task.recipe)
+                self._built[key] = CompiledStage(self._graph(task), self._data, task.recipe)
         return self._built[key]
 
-    def _traced_for(self, recipe: StageRecipe) -> tuple[str, str]:
+    def _traced_for(self, recipe: StageRecipe) -> tuple[str, ...]:
         """Return what of a recipe is part of the graph."""
         arguments = sorted(recipe.optimizer_arguments.items())
-        return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples))
+        pattern = (recipe.pattern,) if isinstance(recipe, PruneRecipe) else ()
+        return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples)), *pattern
 
-    def _graph(self, stage: str) -> StageGraph:
-        if stage == "structure":
+    def _graph(self, task: StageTask) -> StageGraph:
+        if task.stage == "structure":
             return StructureGraph(self._model)
-        if stage == "prune":
-            return PruneGraph(self._model, self._numerics)
-        if stage == "cluster":
+        if isinstance(task.recipe, PruneRecipe):
+            return PruneGraph(self._model, self._numerics, task.recipe.pattern)
+        if task.stage == "cluster":
             return ClusterGraph(self._model, self._numerics, self._places)
         return QuantizeGraph(self._model, self._numerics, self._places)

@@ -6,28 +6,40 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
+from paretune.objectives.flatbuffer.pattern_faults import counts_blocks, pattern_faults, stacked_zeros
 from paretune.objectives.flatbuffer.places import KernelPlace
 from paretune.objectives.flatbuffer.stored import is_stored_as, kernel_tensor, stored_format
 from paretune.objectives.flatbuffer.template import FloatTemplate
 from paretune.objectives.measure.sizes import deflated_bytes
-from paretune.spaces.layers import LayerSpec
+from paretune.spaces.layers import LayerSpec, kept_share
 from paretune.spaces.measurement import Fidelity, LayerFidelity
+from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.policy import LayerPolicy, Policy
 
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """What one variable of a layer looks like in the file."""
+    """What one variable of a layer looks like in the file.
+
+    ``is_zero`` marks its zeros, as :func:`~paretune.objectives.flatbuffer.pattern_faults.stacked_zeros` arranges them.
+    """
 
     weights: int
     zeros: int
     rounding_zeros: int
     distinct: int
     per_channel: bool
+    is_zero: np.ndarray
 
 
 def read_fidelity(
-    template: FloatTemplate, float_file: bytes, exported: bytes, policy: Policy, layers: Sequence[LayerSpec]
+    template: FloatTemplate,
+    float_file: bytes,
+    exported: bytes,
+    policy: Policy,
+    layers: Sequence[LayerSpec],
+    *,
+    pattern: str = UNSTRUCTURED,
 ) -> Fidelity:
     """Compare an exported file with the policy it was made for, layer by layer.
 
@@ -36,7 +48,8 @@ def read_fidelity(
 
     A layer is at fault when it has other channels than asked; when a kernel has fewer zeros than asked, less one, not
     counting those that rounding added; when it has more distinct values than clusters were asked; or when it is not
-    stored in the format asked.
+    stored in the format asked. Where the zeros of a kernel keep to a pattern, it is at fault when they do not; blocks
+    of zeros are then counted instead of zeros. Layers that lost channels are pruned without a pattern.
 
     Args:
         template: What ``float_file`` was filled from.
@@ -44,18 +57,28 @@ def read_fidelity(
         exported: The file that would ship.
         policy: What was asked.
         layers: The layers to read.
+        pattern: What the zeros of pruned layers keep to.
 
     Raises:
         MeasurementFailed: One of the files lacks a kernel that the template has.
     """
     graphs = read_graph(float_file), read_graph(exported)
     return Fidelity(
-        tuple(_read_layer(*graphs, layer, policy[layer.name], template.places.get(layer.name, ())) for layer in layers)
+        tuple(
+            _read_layer(
+                *graphs,
+                layer,
+                policy[layer.name],
+                template.places.get(layer.name, ()),
+                pattern if kept_share(layer, policy) == 1 else UNSTRUCTURED,
+            )
+            for layer in layers
+        )
     )
 
 
 def _read_layer(
-    before: Graph, after: Graph, spec: LayerSpec, requested: LayerPolicy, places: Sequence[KernelPlace]
+    before: Graph, after: Graph, spec: LayerSpec, requested: LayerPolicy, places: Sequence[KernelPlace], pattern: str
 ) -> LayerFidelity:
     layer = spec.name
     compressed = [place for place in places if place.compressed]
@@ -67,7 +90,7 @@ def _read_layer(
     channels = _channels(after, compressed) if spec.channels else 0
     faults = [
         *_channel_faults(spec, requested, channels),
-        *_sparsity_faults(layer, requested, counts),
+        *_sparsity_faults(layer, requested, counts, pattern),
         *_cluster_faults(layer, requested, counts),
         *_format_faults(layer, requested, places, stored),
     ]
@@ -103,9 +126,14 @@ def _channel_faults(spec: LayerSpec, requested: LayerPolicy, found: int) -> list
     return [f"Layer '{spec.name}' must keep {wanted} of {spec.channels} channels, found {found}."]
 
 
-def _sparsity_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count]) -> list[str]:
+def _sparsity_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count], pattern: str) -> list[str]:
+    if requested.sparsity == 0:
+        return []
     faults = []
     for count in counts:
+        faults += pattern_faults(layer, requested.sparsity, pattern, count.is_zero)
+        if counts_blocks(pattern, count.is_zero):
+            continue
         wanted = count.weights - round(count.weights * (1 - requested.sparsity))
         kept = count.zeros - count.rounding_zeros
         if kept < wanted - 1:
@@ -162,6 +190,7 @@ def _count(before: Graph, after: Graph, places: Sequence[KernelPlace]) -> _Count
         rounding_zeros=zeros - kept,
         distinct=distinct,
         per_channel=any(axis is not None for axis in axes),
+        is_zero=stacked_zeros(list(zip(parts, now_zero, strict=True))),
     )
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.kernel_patterns import KernelView, pruned, view_of
 from paretune.objectives.weights import LayerWeights, compressed_variables
+from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.policy import LayerPolicy, Policy
 
 _LLOYD_ITERATIONS = 10
@@ -15,9 +17,9 @@ FloatArray = NDArray[np.float32]
 
 
 def with_exact_zeros(
-    model: Any, weights: LayerWeights, policy: Policy, start: LayerWeights, narrowed: Set[str]
+    model: Any, weights: LayerWeights, policy: Policy, pattern: str, *, start: LayerWeights, narrowed: Set[str]
 ) -> LayerWeights:
-    """Return the weights with at least the zeros that each layer's sparsity asks for.
+    """Return the weights with at least the zeros that each layer's sparsity and the pattern ask for.
 
     tfmot keeps every weight that ties with the threshold, so layers with repeated values can end with too few zeros;
     here the smallest magnitudes become zero, the first of equal ones first.
@@ -26,29 +28,38 @@ def with_exact_zeros(
         model: For its architecture.
         weights: After pruning.
         policy: What was asked.
+        pattern: What zeros keep to, but in narrowed layers.
         start: Before pruning.
         narrowed: Layers in which what is zero in ``start`` belongs to removed channels.
     """
 
-    def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
-        return _prune(values, decided.sparsity)
+    def impose(values: FloatArray, decided: LayerPolicy, view: KernelView | None) -> FloatArray:
+        return _pruned(values, decided.sparsity, pattern, view)
 
     return _on_compressed(model, weights, policy, impose, _alive(start, narrowed))
 
 
-def one_shot(model: Any, weights: LayerWeights, policy: Policy, narrowed: Set[str] = frozenset()) -> LayerWeights:
+def one_shot(
+    model: Any,
+    weights: LayerWeights,
+    policy: Policy,
+    pattern: str = UNSTRUCTURED,
+    narrowed: Set[str] = frozenset(),
+) -> LayerWeights:
     """Return the weights pruned by magnitude and clustered by 1-D k-means, as the policy asks, without training.
 
     Args:
         model: For its architecture.
         weights: Trained; zero for what belongs to removed channels.
         policy: What to impose.
-        narrowed: Layers of which some weights belong to removed channels: sparsity and clusters are about the others.
+        pattern: What zeros keep to.
+        narrowed: Layers of which some weights belong to removed channels: sparsity and clusters are about the others,
+            and zeros keep to no pattern.
     """
 
-    def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
-        pruned = _prune(values, decided.sparsity)
-        return pruned if decided.clusters is None else _cluster(pruned, decided.clusters)
+    def impose(values: FloatArray, decided: LayerPolicy, view: KernelView | None) -> FloatArray:
+        zeroed = _pruned(values, decided.sparsity, pattern, view)
+        return zeroed if decided.clusters is None else _cluster(zeroed, decided.clusters)
 
     return _on_compressed(model, weights, policy, impose, _alive(weights, narrowed))
 
@@ -61,11 +72,18 @@ def _alive(start: LayerWeights, narrowed: Set[str]) -> _Alive:
     return lambda name, number: start[name][number] != 0 if name in narrowed else None
 
 
+def _pruned(values: FloatArray, sparsity: float, pattern: str, view: KernelView | None) -> FloatArray:
+    """Prune a kernel, or, without a view, weights that are no whole one."""
+    if view is None:
+        return pruned(values, sparsity, UNSTRUCTURED, KernelView(1, values.size, 1))
+    return pruned(values, sparsity, pattern, view)
+
+
 def _on_compressed(
     model: Any,
     weights: LayerWeights,
     policy: Policy,
-    impose: Callable[[FloatArray, LayerPolicy], FloatArray],
+    impose: Callable[[FloatArray, LayerPolicy, KernelView | None], FloatArray],
     alive: _Alive,
 ) -> LayerWeights:
     result = {name: list(arrays) for name, arrays in weights.items()}
@@ -75,20 +93,11 @@ def _on_compressed(
             index = next(i for i, candidate in enumerate(layer.weights) if candidate is variable)
             values, there = result[name][index], alive(name, index)
             if there is None:
-                result[name][index] = impose(values, decided)
+                result[name][index] = impose(values, decided, view_of(type(layer).__name__, values.shape))
             else:
                 result[name][index] = values.copy()
-                result[name][index][there] = impose(values[there], decided)
+                result[name][index][there] = impose(values[there], decided, None)
     return result
-
-
-def _prune(values: FloatArray, sparsity: float) -> FloatArray:
-    zeros = values.size - round(values.size * (1 - sparsity))
-    if zeros <= np.count_nonzero(values == 0):
-        return values
-    pruned = values.copy().reshape(-1)
-    pruned[np.argsort(np.abs(pruned), kind="stable")[:zeros]] = 0.0
-    return pruned.reshape(values.shape)
 
 
 def _cluster(values: FloatArray, clusters: int) -> FloatArray:

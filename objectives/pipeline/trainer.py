@@ -76,7 +76,8 @@ class Pipeline:
         removal = self.remover.removal(candidate.policy, candidate.recipe.structure.criterion)
         start, narrowed = removal.without(self.weights), removal.narrowed
         if rung is Rung.PROXY:
-            weights = one_shot(self.model, start, candidate.policy, narrowed)
+            pattern = candidate.recipe.prune.pattern
+            weights = one_shot(self.model, start, candidate.policy, pattern, narrowed)
             return Trained(weights=weights, kept=removal.kept(), seconds={})
         _require_clusters_possible(candidate.policy)
         meter = Meter(limit)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from paretune.experiments.exports.card import CardContent, card_text
 from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.recipe import PruneRecipe, Recipe
 from paretune.spaces.resampling import Resampled, with_interval
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import ACCURACY
@@ -48,6 +49,17 @@ def test_the_card_tells_what_the_metric_lies_within() -> None:
     assert "| 0.625 (0.51 to 0.89) |" in text
     assert "95% of resamples" in text
     assert "resamples" not in card_text(CARD)
+
+
+def test_the_card_names_the_pattern_of_the_zeros_where_there_are_any() -> None:
+    recipe = Recipe(prune=PruneRecipe(pattern="2:4"))
+    patterned = replace(TRIAL, candidate=replace(TRIAL.candidate, recipe=recipe))
+    assert any(decided.sparsity > 0 for decided in TRIAL.candidate.policy.values())
+    assert "keep to the pattern 2:4" in card_text(replace(CARD, trial=patterned))
+    dense = Policy(tuple((name, LayerPolicy()) for name, _ in TRIAL.candidate.policy.items()))
+    unpruned = replace(patterned, candidate=replace(patterned.candidate, policy=dense))
+    for trial in (TRIAL, unpruned):
+        assert "pattern" not in card_text(replace(CARD, trial=trial))
 
 
 def test_the_card_lists_every_layer_as_asked_and_as_found() -> None:

@@ -153,6 +153,13 @@ def test_yaml_s_merge_keys_work() -> None:
     assert (experiment.recipe.cluster.epochs, experiment.recipe.cluster.batch_size) == (9, 8)
 
 
+def test_sparsity_patterns_are_searched_and_need_no_quotes() -> None:
+    experiment = read("recipe: {prune: {pattern: [unstructured, 2:4, 1x4]}}")
+    assert experiment.recipe_choices == {"prune": {"pattern": ("unstructured", "2:4", "1x4")}}
+    assert experiment.patterns == ("unstructured", "2:4", "1x4")
+    assert read("").patterns == ("unstructured",)
+
+
 def test_whole_numbers_and_fractions_give_one_recipe() -> None:
     assert (
         read("recipe: {prune: {epochs: 4}}").recipe.to_document()
@@ -205,7 +212,7 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("constraints:\n  size_bytes: small", "A constraint is '0.25x' or a mapping of max, min, drop, such as "
          "{max: 60kB}; got 'small' (constraint on 'size_bytes') (digits.yaml line 4)."),
         ("recipe: {prune: {epoch: 3}}", "Unknown setting 'epoch' of stage 'prune'; known are epochs, learning_rate, "
-         "batch_size, schedule, optimizer, optimizer_arguments, pruning_schedule, begin, end, frequency. "
+         "batch_size, schedule, optimizer, optimizer_arguments, pruning_schedule, begin, end, frequency, pattern. "
          "Did you mean 'epochs'? (digits.yaml line 3)"),
         ("recipe: {prune: {begin: early}}", "`begin` of stage 'prune' must be a number, got 'early' "
          "(digits.yaml line 3)."),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.layers import LayerSpec
+from paretune.spaces.layers import LayerSpec, under_pattern
 from paretune.spaces.policy import LayerPolicy, Quantization
 from tests.spaces.strategies import layer_policies, layer_specs
 
@@ -79,3 +79,14 @@ def test_what_a_layer_does_not_support_is_told_with_the_doctors_reason() -> None
             layer.check(decided)
         assert said in str(caught.value)
     layer.check(LayerPolicy())
+
+
+def test_a_pattern_with_zeros_of_its_own_makes_smaller_sparsities_one_and_the_same() -> None:
+    fits, does_not = a_layer(pattern_floors={"2:4": 0.5}), a_layer(name="stem")
+    patterned, free = under_pattern((fits, does_not), "2:4")
+    normal = {patterned.normal_form(LayerPolicy(sparsity=sparsity)) for sparsity in (0.1, 0.3, 0.5)}
+    assert normal == {LayerPolicy(sparsity=0.5)}
+    assert patterned.normal_form(LayerPolicy()) == LayerPolicy()
+    assert patterned.normal_form(LayerPolicy(sparsity=0.7)).sparsity == pytest.approx(0.7)
+    assert free.normal_form(LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)
+    assert under_pattern((fits,), "1x4")[0].normal_form(LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)

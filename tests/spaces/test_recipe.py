@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.patterns import PATTERNS
 from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import Candidate, PruneRecipe, Recipe, Rung, StageRecipe, read_recipe
 
@@ -23,6 +24,7 @@ prune_stages = st.builds(
     begin=st.floats(0, 0.5),
     end=st.floats(0.51, 1),
     frequency=st.integers(1, 100),
+    pattern=st.sampled_from(PATTERNS),
 )
 recipes = st.builds(Recipe, prune=prune_stages, cluster=stages, quantize=stages)
 
@@ -64,6 +66,7 @@ def test_what_is_not_named_keeps_its_default() -> None:
         ({"prune": {"schedule": "linear"}}, "`schedule` must be constant or cosine, got 'linear'."),
         ({"prune": {"begin": 0.8}}, "0 <= `begin` < `end` <= 1 must hold, got 0.8 and 0.75."),
         ({"prune": {"frequency": 0}}, "`frequency` must be a whole number of at least 1, got 0."),
+        ({"prune": {"pattern": "4:2"}}, "`pattern` must be unstructured, 1x2, 1x4, 4x1, 2:4, got '4:2'."),
         ({"prune": {"pruning_schedule": "cubic"}}, "`pruning_schedule` must be polynomial or constant, got 'cubic'."),
     ],
 )

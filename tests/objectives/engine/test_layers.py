@@ -87,6 +87,7 @@ POLICIES = {
     "words": policy(
         embedding=PRUNED_AND_CLUSTERED,
         lstm=PRUNED_AND_CLUSTERED,
+        both_ways=PRUNED_AND_CLUSTERED,
         gru=PRUNED_AND_CLUSTERED,
         simple_rnn=PRUNED_AND_CLUSTERED,
         dense=PRUNED_AND_CLUSTERED,

@@ -48,13 +48,13 @@ class Compressed:
     def policy(self, **decided):
         return Policy(tuple((spec.name, LayerPolicy(**decided)) for spec in self.specs))
 
-    def read(self, policy, formats, float_file=None):
+    def read(self, policy, formats, float_file=None, **settings):
         from paretune.objectives.flatbuffer.formats import quantize_file
         from paretune.objectives.flatbuffer.reader import read_fidelity
 
         float_file = float_file or self.file
         exported = quantize_file(self.template, float_file, formats, self.inputs)
-        return read_fidelity(self.template, float_file, exported, policy, self.specs)
+        return read_fidelity(self.template, float_file, exported, policy, self.specs, **settings)
 
 
 @pytest.fixture(scope="module")
