@@ -8,6 +8,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper 
 )
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 
+from paretune.objectives.channels import channel_axis
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
@@ -25,8 +26,15 @@ class ClusterGraph:
     Layers that a policy does not cluster use their weights as they are, and are held to their zeros.
     """
 
-    def __init__(self, model: Any, numerics: Numerics, places: int) -> None:
-        """Wrap a copy of every layer of ``model`` that tfmot clusters; ``places`` is the largest cluster count."""
+    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str) -> None:
+        """Wrap a copy of every layer of ``model`` that tfmot clusters.
+
+        Args:
+            model: The working copy of the user's model; it is only read.
+            numerics: How to compute.
+            places: The largest cluster count.
+            scope: What shares one set of clusters: the whole ``tensor`` or a ``channel``.
+        """
         self._clustered: dict[str, _Clustered] = {}
 
         def wrap(layer: Any) -> Any:
@@ -34,13 +42,13 @@ class ClusterGraph:
             if not compressed_variables(layer) or not _clusters(layer):
                 return copy
             kind = _ClusteredRecurrent if isinstance(layer, keras.layers.RNN) else _Clustered
-            self._clustered[layer.name] = kind(copy, numerics, places)
+            self._clustered[layer.name] = kind(copy, numerics, places, channel_axis(type(layer).__name__, scope))
             return self._clustered[layer.name]
 
         self.model, self.variables = wrapped_model(model, wrap)
         self._holds = {
             layer.name: [
-                (index, Hold(self.variables[layer.name][index], places))
+                (index, Hold(self.variables[layer.name][index], places, axis=None))
                 for index in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers
@@ -77,10 +85,11 @@ class ClusterGraph:
 class _ByVariables:
     """Replaces what tfmot's wrapper builds for one cluster count by what serves all."""
 
-    def __init__(self, layer: Any, numerics: Numerics, places: int) -> None:
+    def __init__(self, layer: Any, numerics: Numerics, places: int, axis: int | None) -> None:
         super().__init__(layer, number_of_clusters=places)  # type: ignore[call-arg]  # mixed into tfmot's wrappers
         self._numerics = numerics
         self._places = places
+        self._axis = axis
         self._centroids: dict[str, Centroids] = {}
 
     def build(self, input_shape: Any) -> None:
@@ -92,7 +101,9 @@ class _ByVariables:
             wrapper.original_clusterable_weights[name] = original
             setattr(self, f"original_weight_{name}", original)  # so that Keras goes on tracking it
             plain = name.replace("/", "_")
-            self._centroids[name] = Centroids(self, plain, original.shape, self._places, self._numerics)
+            self._centroids[name] = Centroids(
+                self, plain, original.shape, self._places, self._numerics, self._axis
+            )
 
     def update_clustered_weights_associations(self) -> None:
         wrapper: Any = self
@@ -110,10 +121,9 @@ class _ByVariables:
             if decided is None or decided.clusters is None:
                 centroids.stop()
                 continue
-            values = weights[next(i for i, own in enumerate(wrapper.wrapped_weights) if own is variable)]
-            keeps_zeros = decided.sparsity > 0
-            start = initial_centroids(values, decided.clusters, keeps_zeros=keeps_zeros)
-            centroids.start(start, centroids.mask_of(values, start) if keeps_zeros else None)
+            index = next(i for i, own in enumerate(wrapper.wrapped_weights) if own is variable)
+            start = initial_centroids(weights[index], decided, task, f"{name}/{index}", self._axis)
+            centroids.start(start, centroids.mask_of(weights[index], start) if decided.sparsity > 0 else None)
 
 
 class _Clustered(MaskThrough, _ByVariables, ClusterWeights):  # type: ignore[misc]  # tfmot is untyped

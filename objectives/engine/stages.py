@@ -59,20 +59,22 @@ class CompiledStages:
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()
             self._built = {key: stage for key, stage in self._built.items() if key[0] == "prune"}
-        key = (task.stage, *self._traced_for(task.recipe))
+        # what shares a set of clusters is part of the graph, where they start is not
+        scope = "" if task.stage == "prune" else task.cluster_scope
+        key = (task.stage, scope, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
-                self._built[key] = CompiledStage(self._graph(task.stage), self._data, task.recipe)
+                self._built[key] = CompiledStage(self._graph(task.stage, scope), self._data, task.recipe)
         return self._built[key]
 
     def _traced_for(self, recipe: StageRecipe) -> tuple[str, str]:
-        """Return what of a recipe is part of the graph."""
+        """Return what of a recipe is part of the graph of every stage."""
         arguments = sorted(recipe.optimizer_arguments.items())
         return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples))
 
-    def _graph(self, stage: str) -> StageGraph:
+    def _graph(self, stage: str, scope: str) -> StageGraph:
         if stage == "prune":
             return PruneGraph(self._model, self._numerics)
         if stage == "cluster":
-            return ClusterGraph(self._model, self._numerics, self._places)
-        return QuantizeGraph(self._model, self._numerics, self._places)
+            return ClusterGraph(self._model, self._numerics, self._places, scope)
+        return QuantizeGraph(self._model, self._numerics, self._places, scope)

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.channels import channel_axis, from_lines, lines_of
 from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.policy import LayerPolicy, Policy
+from paretune.spaces.recipe import TENSOR
 
 _LLOYD_ITERATIONS = 10
 
@@ -20,28 +22,39 @@ def with_exact_zeros(model: Any, weights: LayerWeights, policy: Policy) -> Layer
     tfmot keeps every weight that ties with the threshold, so layers with repeated values can end with too few zeros;
     here the smallest magnitudes become zero, the first of equal ones first.
     """
-    return _on_compressed(model, weights, policy, lambda values, decided: _prune(values, decided.sparsity))
+    return _on_compressed(model, weights, policy, lambda values, decided, kind: _prune(values, decided.sparsity))
 
 
-def one_shot(model: Any, weights: LayerWeights, policy: Policy) -> LayerWeights:
-    """Return the weights pruned by magnitude and clustered by 1-D k-means, as the policy asks, without training."""
+def one_shot(model: Any, weights: LayerWeights, policy: Policy, cluster_scope: str = TENSOR) -> LayerWeights:
+    """Return the weights pruned by magnitude and clustered by 1-D k-means, as the policy asks, without training.
 
-    def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
+    Args:
+        model: For its layers; it is only read.
+        weights: The trained weights.
+        policy: What to impose.
+        cluster_scope: What shares one set of clusters.
+    """
+
+    def impose(values: FloatArray, decided: LayerPolicy, kind: str) -> FloatArray:
         pruned = _prune(values, decided.sparsity)
-        return pruned if decided.clusters is None else _cluster(pruned, decided.clusters)
+        if decided.clusters is None:
+            return pruned
+        axis, clusters = channel_axis(kind, cluster_scope), decided.clusters
+        lines = [_cluster(line, clusters) for line in lines_of(pruned, axis)]
+        return np.ascontiguousarray(from_lines(np.stack(lines), pruned.shape, axis))
 
     return _on_compressed(model, weights, policy, impose)
 
 
 def _on_compressed(
-    model: Any, weights: LayerWeights, policy: Policy, impose: Callable[[FloatArray, LayerPolicy], FloatArray]
+    model: Any, weights: LayerWeights, policy: Policy, impose: Callable[[FloatArray, LayerPolicy, str], FloatArray]
 ) -> LayerWeights:
     result = {name: list(arrays) for name, arrays in weights.items()}
     for name, decided in policy.items():
         layer = model.get_layer(name)
         for variable in compressed_variables(layer):
             index = next(i for i, candidate in enumerate(layer.weights) if candidate is variable)
-            result[name][index] = impose(result[name][index], decided)
+            result[name][index] = impose(result[name][index], decided, type(layer).__name__)
     return result
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import StageRecipe
+from paretune.spaces.recipe import TENSOR, StageRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +16,10 @@ class StageTask:
     Attributes:
         stage: ``prune``, ``cluster`` or ``quantize``.
         policy: What is decided about every layer.
-        recipe: Training settings of the stage; a ``PruneRecipe`` for ``prune``.
+        recipe: Training settings of the stage; a ``PruneRecipe`` for ``prune``, a ``ClusterRecipe`` for ``cluster``.
         steps: Optimizer steps to take.
         seed: Seeds batch order and every random draw.
+        cluster_scope: What shares one set of clusters, here and in what the cluster stage has left.
     """
 
     stage: str
@@ -26,6 +27,7 @@ class StageTask:
     recipe: StageRecipe
     steps: int
     seed: int
+    cluster_scope: str = TENSOR
 
 
 class StageRunner(Protocol):

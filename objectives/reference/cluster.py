@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from paretune.objectives.keras_door import tfmot
-from paretune.objectives.pipeline.centroid_start import CENTROID_START
+import numpy as np
+
+from paretune.objectives.channels import channel_axis, lines_of
+from paretune.objectives.keras_door import tf, tfmot
+from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
@@ -12,10 +15,19 @@ from paretune.objectives.reference.fitting import AfterEachStep, fit
 from paretune.objectives.reference.hold import holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
+from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.recipe import CHANNEL
+
+_Initialisation = tfmot.clustering.keras.CentroidInitialization
+#: Of the recipe's initialisations, those that tfmot computes without drawing numbers.
+_TFMOTS_OWN = {"linear": _Initialisation.LINEAR, "density": _Initialisation.DENSITY_BASED}
 
 
 def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
-    """Train with tfmot's clustering, per tensor; pruned layers that are not clustered keep their zeros.
+    """Train with tfmot's clustering; pruned layers that are not clustered keep their zeros.
+
+    By channel, tfmot clusters Conv2D alone, and of pruned layers only those with weights left in every channel. Others
+    have one set of clusters for the whole kernel, so that no channel has more values than asked either.
 
     Returns:
         The weights with at most the distinct values that each layer's cluster count asks for, zero included.
@@ -25,6 +37,7 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
         LimitReached: The meter's limit was spent first.
     """
     policy = task.policy
+    initialisation = getattr(task.recipe, "initialisation", "linear")
 
     def wrap(layer: Any) -> Any:
         decided = policy.get(layer.name)
@@ -33,14 +46,19 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
         return tfmot.clustering.keras.cluster_weights(
             layer,
             number_of_clusters=decided.clusters,
-            cluster_centroids_init=CENTROID_START,
+            cluster_centroids_init=_TFMOTS_OWN.get(initialisation, _Initialisation.LINEAR),
             preserve_sparsity=decided.sparsity > 0,
+            cluster_per_channel=task.cluster_scope == CHANNEL and _is_clustered_by_channel(layer, decided),
         )
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
+    if initialisation not in _TFMOTS_OWN:
+        for name, decided in policy.items():
+            if decided.clusters is not None:
+                _start_again(wrapped.get_layer(f"cluster_{name}"), name, decided, task)
     hold = holder(
         [
-            (variable, False)
+            (variable, False, None)
             for name, decided in policy.items()
             if decided.sparsity > 0 and decided.clusters is None
             for variable in compressed_variables(wrapped.get_layer(name))
@@ -48,3 +66,28 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
     )
     fit(wrapped, data, task, meter, callbacks=[AfterEachStep(hold)])
     return read_weights(tfmot.clustering.keras.strip_clustering(wrapped))
+
+
+def _is_clustered_by_channel(layer: Any, decided: LayerPolicy) -> bool:
+    kind = type(layer).__name__
+    if kind != "Conv2D":
+        return False
+    lines = lines_of(layer.kernel.numpy(), channel_axis(kind, CHANNEL))
+    return decided.sparsity == 0 or bool(np.any(lines, axis=1).all())
+
+
+def _start_again(layer: Any, name: str, decided: LayerPolicy, task: StageTask) -> None:
+    """Set the centroids of a wrapped layer to where they start, and what follows from them, as its ``build`` does."""
+    kind = type(layer.layer).__name__
+    axis = channel_axis(kind, CHANNEL) if layer.cluster_per_channel else None
+    for index, weight in layer.position_original_weights.items():
+        original, centroids = layer.original_clusterable_weights[weight], layer.cluster_centroids[weight]
+        start = initial_centroids(original.numpy(), decided, task, f"{name}/{index}", axis)
+        centroids.assign(start[..., : centroids.shape[-1]])
+        algorithm = layer.clustering_algorithms[weight]
+        indices = algorithm.get_pulling_indices(original)
+        layer.pulling_indices[weight].assign(indices)
+        if layer.preserve_sparsity:
+            nonzero = tf.not_equal(algorithm.get_clustered_weight(indices, original), 0)
+            layer.sparsity_masks[weight] = tf.cast(nonzero, tf.float32)
+            layer.zero_idx[weight] = tf.argmin(tf.abs(centroids), axis=-1)

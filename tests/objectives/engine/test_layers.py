@@ -104,8 +104,8 @@ LAYERS = [(name, layer) for name, decided in POLICIES.items() for layer in decid
 
 GRAPHS = {
     "prune": lambda model: PruneGraph(model, FAST),
-    "cluster": lambda model: ClusterGraph(model, FAST, 8),
-    "quantize": lambda model: QuantizeGraph(model, FAST, 8),
+    "cluster": lambda model: ClusterGraph(model, FAST, 8, "channel"),
+    "quantize": lambda model: QuantizeGraph(model, FAST, 8, "channel"),
 }
 
 
