@@ -44,7 +44,7 @@ from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.recipe import Candidate, Limit, Rung, cluster_scope_of
 from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128
@@ -170,7 +170,8 @@ class KerasEvaluator:
             float_file = self._template.fill(self._exportable)
             formats = {name: decided.quantization for name, decided in candidate.policy.items()}
             exported = quantize_file(self._template, float_file, formats, self._calibration)
-            fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
+            scope = cluster_scope_of(candidate.policy, candidate.recipe)
+            fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers, scope)
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
             measurement = self._measure_proxy(exported, candidate.policy)

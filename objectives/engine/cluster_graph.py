@@ -101,9 +101,7 @@ class _ByVariables:
             wrapper.original_clusterable_weights[name] = original
             setattr(self, f"original_weight_{name}", original)  # so that Keras goes on tracking it
             plain = name.replace("/", "_")
-            self._centroids[name] = Centroids(
-                self, plain, original.shape, self._places, self._numerics, self._axis
-            )
+            self._centroids[name] = Centroids(self, plain, original.shape, self._places, self._numerics, self._axis)
 
     def update_clustered_weights_associations(self) -> None:
         wrapper: Any = self

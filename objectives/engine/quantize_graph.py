@@ -171,9 +171,7 @@ class _ActivationQuantizer(_Switched, quantizers.MovingAverageQuantizer):  # typ
 class _KeepingWeights:
     """Clusters and masks weights before they are fake-quantized."""
 
-    def __init__(
-        self, switch: _Switch, numerics: Numerics, places: int, axis: int | None, **settings: Any
-    ) -> None:
+    def __init__(self, switch: _Switch, numerics: Numerics, places: int, axis: int | None, **settings: Any) -> None:
         super().__init__(switch, **settings)  # type: ignore[call-arg]  # mixed into a quantizer
         self._numerics = numerics
         self._places = places

@@ -26,8 +26,9 @@ _TFMOTS_OWN = {"linear": _Initialisation.LINEAR, "density": _Initialisation.DENS
 def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
     """Train with tfmot's clustering; pruned layers that are not clustered keep their zeros.
 
-    By channel, tfmot clusters Conv2D alone, and of pruned layers only those with weights left in every channel. Others
-    have one set of clusters for the whole kernel, so that no channel has more values than asked either.
+    By channel, tfmot clusters Conv2D alone: with a bias (it takes the size of the last variable for the number of
+    channels), with more weights in a channel than clusters, and, where the layer is pruned, with weights left in every
+    channel. Others have one set of clusters for the whole kernel, so that no channel has more values than asked either.
 
     Returns:
         The weights with at most the distinct values that each layer's cluster count asks for, zero included.
@@ -53,9 +54,9 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
     if initialisation not in _TFMOTS_OWN:
-        for name, decided in policy.items():
-            if decided.clusters is not None:
-                _start_again(wrapped.get_layer(f"cluster_{name}"), name, decided, task)
+        for layer in wrapped.layers:
+            if hasattr(layer, "cluster_centroids"):
+                _start_again(layer, task)
     hold = holder(
         [
             (variable, False, None)
@@ -70,19 +71,19 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
 
 def _is_clustered_by_channel(layer: Any, decided: LayerPolicy) -> bool:
     kind = type(layer).__name__
-    if kind != "Conv2D":
+    if kind != "Conv2D" or not layer.use_bias or decided.clusters is None:
         return False
     lines = lines_of(layer.kernel.numpy(), channel_axis(kind, CHANNEL))
-    return decided.sparsity == 0 or bool(np.any(lines, axis=1).all())
+    return lines.shape[1] > decided.clusters and (decided.sparsity == 0 or bool(np.any(lines, axis=1).all()))
 
 
-def _start_again(layer: Any, name: str, decided: LayerPolicy, task: StageTask) -> None:
+def _start_again(layer: Any, task: StageTask) -> None:
     """Set the centroids of a wrapped layer to where they start, and what follows from them, as its ``build`` does."""
-    kind = type(layer.layer).__name__
+    name, kind = layer.layer.name, type(layer.layer).__name__
     axis = channel_axis(kind, CHANNEL) if layer.cluster_per_channel else None
     for index, weight in layer.position_original_weights.items():
         original, centroids = layer.original_clusterable_weights[weight], layer.cluster_centroids[weight]
-        start = initial_centroids(original.numpy(), decided, task, f"{name}/{index}", axis)
+        start = initial_centroids(original.numpy(), task.policy[name], task, f"{name}/{index}", axis)
         centroids.assign(start[..., : centroids.shape[-1]])
         algorithm = layer.clustering_algorithms[weight]
         indices = algorithm.get_pulling_indices(original)

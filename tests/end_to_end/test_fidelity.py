@@ -16,7 +16,7 @@ from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import LayerFidelity
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe
+from paretune.spaces.recipe import Candidate, ClusterRecipe, Limit, PruneRecipe, Recipe, Rung, StageRecipe
 from paretune.spaces.space import SpaceSettings, build_space
 from tests.end_to_end.plain_tflite import PlainKernel, plain_kernels
 
@@ -27,7 +27,7 @@ SPARSITIES = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
 #: A pruned layer keeps at least three values, zero among them.
 CLUSTERS = (None, None, 64, 32, 16, 8, 4, 3)
 SHORT = Recipe(
-    prune=PruneRecipe(epochs=0.5, frequency=1), cluster=StageRecipe(epochs=0.5), quantize=StageRecipe(epochs=0.5)
+    prune=PruneRecipe(epochs=0.5, frequency=1), cluster=ClusterRecipe(epochs=0.5), quantize=StageRecipe(epochs=0.5)
 )
 BATCH_NORM_EPSILON = 1e-3
 

@@ -118,29 +118,21 @@ def pruned(name):
     return run(compiled(name, AS_TFMOT), task("prune", MIXED[name]), read_weights(model_of(name)))
 
 
-#: Model, and what the cluster stage is told beside the policy.
+BY_CHANNEL = {"cluster_scope": "channel"}
+#: Model, policy (``None`` for the mixed one) and what else the cluster stage is told. By channel, tfmot has clusters
+#: for Conv2D alone, and only where there is a bias.
 CLUSTER_TASKS = [
-    *((name, {}) for name in MODELS),
-    ("mlp", {"initialisation": "density"}),
-    ("mlp", {"initialisation": "kmeans++"}),
-    ("residual_cnn", {"cluster_scope": "channel"}),
-    ("residual_cnn", {"cluster_scope": "channel", "initialisation": "random"}),
+    *((name, None, {}) for name in MODELS),
+    ("mlp", None, {"initialisation": "density"}),
+    ("mlp", None, {"initialisation": "kmeans++"}),
+    ("residual_cnn", policy(branch=LayerPolicy(sparsity=0.75, clusters=4)), BY_CHANNEL),
+    ("residual_cnn", policy(branch=LayerPolicy(clusters=4)), {**BY_CHANNEL, "initialisation": "random"}),
 ]
-#: tfmot has clusters by channel for Conv2D alone.
-CONVOLUTIONS = policy(
-    stem=LayerPolicy(sparsity=0.5, clusters=5, quantization=QAT),
-    branch=LayerPolicy(clusters=4, quantization=QAT),
-    head=LayerPolicy(sparsity=0.5, quantization=QAT),
-)
 
 
-def clustered_policy(name, settings):
-    return CONVOLUTIONS if "cluster_scope" in settings else MIXED[name]
-
-
-@pytest.mark.parametrize(("name", "settings"), CLUSTER_TASKS)
-def test_the_cluster_stage_is_bitwise_that_of_tfmot(name, settings):
-    asked, start = task("cluster", clustered_policy(name, settings), **settings), pruned(name)
+@pytest.mark.parametrize(("name", "decided", "settings"), CLUSTER_TASKS)
+def test_the_cluster_stage_is_bitwise_that_of_tfmot(name, decided, settings):
+    asked, start = task("cluster", decided or MIXED[name], **settings), pruned(name)
     require_same(
         run(compiled(name, AS_TFMOT), asked, start), run(ReferenceStages(model_of(name), data_of(name)), asked, start)
     )
@@ -159,9 +151,14 @@ def wrapped_by_tfmot(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize(
-    ("name", "scope"), [*((name, "tensor") for name in MODELS), ("residual_cnn", "channel")]
+CONVOLUTIONS = policy(
+    stem=LayerPolicy(sparsity=0.5, clusters=5, quantization=QAT),
+    branch=LayerPolicy(clusters=4, quantization=QAT),
+    head=LayerPolicy(sparsity=0.5, quantization=QAT),
 )
+
+
+@pytest.mark.parametrize(("name", "scope"), [*((name, "tensor") for name in MODELS), ("residual_cnn", "channel")])
 def test_quantization_aware_training_is_bitwise_that_of_tfmot(name, scope, wrapped_by_tfmot):
     """But for layers trained quantized and clustered: tfmot's kernel is that of before the last optimizer step.
 
