@@ -131,7 +131,8 @@ def apply_recipe(float_file: bytes, recipe: Recipe, ranges: Ranges) -> bytes:
             tool.update_quantization_recipe(regex, rule.operator, rule.config, rule.algorithm)
         with (
             quiet(),
-            np.errstate(over="ignore"),
+            # halves overflow, and blocks whose scale is zero as a half divide by it: both are looked for afterwards
+            np.errstate(over="ignore", divide="ignore", invalid="ignore"),
         ):  # the tool opens an interpreter to check the names of calibrated tensors
             result = tool.quantize(calibrated or None, enable_progress_bar=False, enable_progress_report=False)
     except (RuntimeError, ValueError) as error:

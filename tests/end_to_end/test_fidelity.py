@@ -109,12 +109,16 @@ def check_told(told: LayerFidelity, kernel: PlainKernel) -> None:
     """Hold what the product says of the file against the file."""
     assert told.weights == kernel.stored.size
     assert told.zeros == int((kernel.stored == 0).sum())
-    assert told.distinct_scope == ("channel" if per_channel(told.layer, kernel) else "tensor")
+    assert told.distinct_scope == (
+        "block" if kernel.block else "channel" if per_channel(told.layer, kernel) else "tensor"
+    )
     assert told.distinct == distinct(told.layer, kernel)
 
 
 def distinct(name: str, kernel: PlainKernel) -> int:
-    """Return the distinct values, zero included: of the whole kernel, or of the output channel that has most."""
+    """Return the distinct values, zero included: of the whole kernel, or of the channel or block that has most."""
+    if kernel.block:
+        return max(len(np.unique(block)) for block in kernel.stored.reshape(-1, kernel.block))
     if not per_channel(name, kernel):
         return len(np.unique(kernel.stored))
     return max(len(np.unique(channel)) for channel in kernel.stored)

@@ -95,6 +95,24 @@ def test_each_format_reads_back_as_asked_and_runs(cnn, form):
     assert cnn.error(file) < (0.3 if form is Quantization.INT4 else 0.05)
 
 
+@pytest.mark.parametrize("form", [Quantization.FLOAT16, Quantization.INT16X8])
+def test_wide_formats_hold_on_convolutions_depthwise_ones_and_dense_layers(cnn, form):
+    from paretune.objectives.flatbuffer.reader import read_fidelity
+    from paretune.spaces.layers import LayerSpec
+    from paretune.spaces.policy import LayerPolicy, Policy
+
+    specs = [
+        LayerSpec(name=layer, kind="", weight_shape=places[0].shape, weights=1, distinct=1)
+        for layer, places in cnn.template.places.items()
+    ]
+    policy = Policy(tuple((spec.name, LayerPolicy(quantization=form)) for spec in specs))
+    file = cnn.quantized(dict.fromkeys(cnn.template.places, form))
+    fidelity = read_fidelity(cnn.template, cnn.file, file, policy, specs)
+    assert fidelity.faults == ()
+    assert {layer.stored_as for layer in fidelity.layers} == {str(form)}
+    assert cnn.error(file) < 0.01
+
+
 def test_one_file_holds_all_formats(cnn):
     asked = {
         "conv": Quantization.INT8,
@@ -194,7 +212,7 @@ def test_int4_in_blocks_scales_each_block_of_inputs_apart(layers, sequence_of, i
     inputs[..., :32] *= 0.02
     exported = Exported(model, [inputs])
     refused = refused_formats(exported.template, exported.file, exported.inputs)
-    assert Quantization.INT4_BLOCK not in {*refused["wide"], *refused["narrow"]}
+    assert refused == {"wide": {}, "narrow": {}}
     blocks, channels = (exported.quantized({"wide": form}) for form in (Quantization.INT4_BLOCK, Quantization.INT4))
     assert exported.stored(blocks) == {"wide": {"int4_block"}, "narrow": {"float32"}}
     assert exported.error(blocks) < 0.12 < exported.error(channels)
