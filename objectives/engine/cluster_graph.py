@@ -8,7 +8,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper 
 )
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 
-from paretune.objectives.channels import channel_axis
+from paretune.objectives.cluster_lines import channel_axis
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics

@@ -11,7 +11,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
-from paretune.objectives.channels import channel_axis
+from paretune.objectives.cluster_lines import channel_axis
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics

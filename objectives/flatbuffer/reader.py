@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paretune.objectives.channels import channel_axis, lines_of
+from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
 from paretune.objectives.flatbuffer.places import KernelPlace
 from paretune.objectives.flatbuffer.stored import is_stored_as, kernel_tensor, stored_format

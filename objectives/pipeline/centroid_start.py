@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.channels import lines_of
+from paretune.objectives.cluster_lines import lines_of
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.spaces.policy import LayerPolicy
 from paretune.spaces.recipe import ClusterRecipe

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.channels import channel_axis, from_lines, lines_of
+from paretune.objectives.cluster_lines import channel_axis, from_lines, lines_of
 from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import TENSOR

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from paretune.objectives.channels import channel_axis, lines_of
+from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.keras_door import tf, tfmot
 from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_copy

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.channels import from_lines, lines_of
+from paretune.objectives.cluster_lines import from_lines, lines_of
 from paretune.objectives.keras_door import tf
 
 

@@ -28,7 +28,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantizers,
 )
 
-from paretune.objectives.channels import channel_axis, lines_of
+from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.keras_door import keras, tfmot
 from paretune.objectives.pipeline.annotation import annotated_layers
 from paretune.objectives.pipeline.copies import fresh_copy

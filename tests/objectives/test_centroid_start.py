@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paretune.objectives.channels import from_lines, lines_of
+from paretune.objectives.cluster_lines import from_lines, lines_of
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.keras_door import tf, tfmot
 from paretune.objectives.pipeline.centroid_start import NOWHERE, initial_centroids, present_centroids
