@@ -11,7 +11,7 @@ import numpy as np
 from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.doctor import examine, examine_others
 from paretune.objectives.flatbuffer.cutting import cut_channels
-from paretune.objectives.flatbuffer.formats import quantize_file
+from paretune.objectives.flatbuffer.formats import check_formats, quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
 from paretune.objectives.flatbuffer.stored import file_format
@@ -46,7 +46,7 @@ from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.recipe import Candidate, Limit, Rung, cluster_scope_of
 from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128
@@ -164,6 +164,7 @@ class KerasEvaluator:
         """
         if candidate.architecture != self._prepared.digest:
             raise ValueError(f"candidate is of model {candidate.architecture}, this evaluates {self._prepared.digest}")
+        self._check_formats(candidate)
         try:
             trained = self._pipeline.train(candidate, rung, limit)
         except tf.errors.ResourceExhaustedError as error:
@@ -183,6 +184,7 @@ class KerasEvaluator:
                 candidate.policy,
                 self._layers,
                 pattern=candidate.recipe.prune.pattern,
+                cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
             )
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
@@ -202,6 +204,13 @@ class KerasEvaluator:
                 **({"fallback": self._runner.fallback} if self._runner.fallback else {}),
             },
         )
+
+    def _check_formats(self, candidate: Candidate) -> None:
+        """Raise before training where a layer gets too narrow for its number format."""
+        kept = self._remover.removal(candidate.policy, candidate.recipe.structure.criterion).kept()
+        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
+        if kept and Quantization.INT4_BLOCK in formats.values():
+            check_formats(self._template, cut_channels(self._template, self.baseline_file, kept), formats)
 
     def remeasure(
         self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None

@@ -10,7 +10,7 @@ from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.recipe import Limit, Rung, cluster_scope_of
 
 #: Seconds between two looks at whether to stop.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -37,7 +37,7 @@ class ProxyBook:
         self._known = {
             proxy.policy.digest: proxy
             for proxy in ledger.proxies()
-            if proxy.architecture == problem.description.architecture
+            if proxy.is_of(problem.description.architecture, problem.recipe)
         }
         self._failed: set[str] = set()
 
@@ -108,6 +108,7 @@ class ProxyBook:
         except (TrialError, CancelledError):
             self._failed.add(policy.digest)  # a trial of it will tell why
             return
-        proxy = proxy_of(self._problem.description.architecture, policy, measurement)
+        scope = cluster_scope_of(policy, self._problem.recipe)
+        proxy = proxy_of(self._problem.description.architecture, policy, measurement, scope)
         self._ledger.keep_proxy(proxy)
         self._known[policy.digest] = proxy

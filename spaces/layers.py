@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 
+#: Values that a pruned layer keeps at least: zero, and one on each side of it.
+FEWEST_PRUNED_CLUSTERS = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSpec:
@@ -68,6 +71,11 @@ class LayerSpec:
             raise ConfigurationError(f"Layer '{self.name}' cannot be pruned: {self._why('sparsity')}")
         if decided.clusters is not None and not self.clusterable:
             raise ConfigurationError(f"Layer '{self.name}' cannot be clustered: {self._why('clusters')}")
+        if decided.clusters is not None and decided.clusters < FEWEST_PRUNED_CLUSTERS and self._zeros(decided):
+            raise ConfigurationError(
+                f"`clusters` of a pruned layer must be at least {FEWEST_PRUNED_CLUSTERS} (zero is one), got "
+                f"{decided.clusters} (layer '{self.name}')."
+            )
         if decided.quantization not in self.quantizations:
             raise ConfigurationError(
                 f"Layer '{self.name}' cannot be stored as {decided.quantization}: {self._why(decided.quantization)}"
@@ -78,18 +86,20 @@ class LayerSpec:
 
         * channels become the fraction that a whole number of them gives;
         * sparsity becomes the fraction that a whole number of zeros gives, and no less than a pruned layer has anyway;
+        * fewer clusters than a pruned layer can have become three;
         * a cluster count no smaller than the values that are possible anyway (the trained ones, those left after
           pruning, those the number format can express) becomes none.
 
         Applying it twice changes nothing more.
         """
-        sparsity = max(decided.sparsity, self.least_sparsity) if decided.sparsity > 0 else 0.0
-        zeros = min(self.zeros(sparsity), self.weights - 1)
+        zeros = self._zeros(decided)
         possible = min(self.distinct, self.weights - zeros + (zeros > 0))
         levels = decided.quantization.weight_levels
         if levels is not None:
             possible = min(possible, levels)
         clusters = decided.clusters
+        if clusters is not None and zeros:
+            clusters = max(clusters, FEWEST_PRUNED_CLUSTERS)
         if clusters is not None and clusters >= possible:
             clusters = None
         return LayerPolicy(
@@ -98,6 +108,10 @@ class LayerSpec:
             clusters=clusters,
             quantization=decided.quantization,
         )
+
+    def _zeros(self, decided: LayerPolicy) -> int:
+        sparsity = max(decided.sparsity, self.least_sparsity) if decided.sparsity > 0 else 0.0
+        return min(self.zeros(sparsity), self.weights - 1)
 
     def _why(self, subject: str) -> str:
         return self.refusals.get(subject, f"{self.kind} layers do not support it.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
+from paretune.spaces.recipe import TENSOR, Recipe, cluster_scope_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class Proxy:
         values: As in a trial's measurement.
         layer_bytes: Deflated bytes of each layer's weights on their own.
         seconds: What it cost.
+        cluster_scope: What shared one set of clusters: the one setting of a recipe that acts without training.
     """
 
     architecture: str
@@ -24,9 +26,14 @@ class Proxy:
     values: Mapping[str, float]
     layer_bytes: Mapping[str, int]
     seconds: float
+    cluster_scope: str = TENSOR
+
+    def is_of(self, architecture: str, recipe: Recipe) -> bool:
+        """Return whether its policy measures this on a model under a recipe."""
+        return self.architecture == architecture and self.cluster_scope == cluster_scope_of(self.policy, recipe)
 
 
-def proxy_of(architecture: str, policy: Policy, measurement: Measurement) -> Proxy:
+def proxy_of(architecture: str, policy: Policy, measurement: Measurement, cluster_scope: str = TENSOR) -> Proxy:
     """Return what is kept of a measurement at the rung ``proxy``."""
     return Proxy(
         architecture=architecture,
@@ -34,4 +41,5 @@ def proxy_of(architecture: str, policy: Policy, measurement: Measurement) -> Pro
         values=dict(measurement.values),
         layer_bytes={layer.layer: layer.deflated_bytes for layer in measurement.fidelity.layers},
         seconds=sum(measurement.seconds.values()),
+        cluster_scope=cluster_scope,
     )

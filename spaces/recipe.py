@@ -46,6 +46,11 @@ CRITERIA = ("l1", "entropy")
 #: The stages of the collaborative pipeline, in order.
 STAGES = ("structure", "prune", "cluster", "quantize")
 
+#: Where clusters can start, and what shares one set of them.
+INITIALISATIONS = ("linear", "kmeans++", "density", "random")
+TENSOR, CHANNEL = "tensor", "channel"
+CLUSTER_SCOPES = (TENSOR, CHANNEL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecipe:
@@ -152,12 +157,38 @@ class PruneRecipe(StageRecipe):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecipe(StageRecipe):
+    """Training settings of the cluster stage.
+
+    Attributes:
+        initialisation: Where centroids start: ``linear`` between the extremes, ``kmeans++`` (Arthur & Vassilvitskii
+            2007, k-means++: The Advantages of Careful Seeding), ``density`` (evenly over the cumulative distribution)
+            or ``random`` between the extremes. Draws follow from the candidate's seed.
+        scope: What shares one set of centroids: the whole ``tensor``, or each output ``channel`` of dense and
+            convolution layers; other kinds of layers have one set all the same.
+    """
+
+    initialisation: str = "linear"
+    scope: str = TENSOR
+
+    def __post_init__(self) -> None:
+        StageRecipe.__post_init__(self)
+        for name, known in (("initialisation", INITIALISATIONS), ("scope", CLUSTER_SCOPES)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigurationError(
+                    f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}."
+                    f"{nearest(str(value), known)}"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a candidate is trained, stage by stage."""
 
     structure: StructureRecipe = field(default_factory=StructureRecipe)
     prune: PruneRecipe = field(default_factory=PruneRecipe)
-    cluster: StageRecipe = field(default_factory=StageRecipe)
+    cluster: ClusterRecipe = field(default_factory=ClusterRecipe)
     quantize: StageRecipe = field(default_factory=StageRecipe)
 
     def to_document(self) -> dict[str, dict[str, Any]]:
@@ -184,6 +215,11 @@ def stage_share(stage: str, policy: Policy) -> dict[str, Any]:
     return {name: True for name, decided in policy.items() if decided.quantization is Quantization.INT8_QAT}
 
 
+def cluster_scope_of(policy: Policy, recipe: Recipe) -> str:
+    """Return what shares one set of centroids; a policy without clusters does not depend on what the recipe says."""
+    return recipe.cluster.scope if stage_share("cluster", policy) else TENSOR
+
+
 def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) -> int:
     """Return the optimizer steps that a trial of ``policy`` takes on so many training samples."""
     if rung is Rung.PROXY:
@@ -198,7 +234,7 @@ def read_recipe(document: Mapping[str, Mapping[str, Any]]) -> Recipe:
     Raises:
         ConfigurationError: On an unknown stage or setting, or a value out of range; the stage is named.
     """
-    kinds = {"structure": StructureRecipe, "prune": PruneRecipe, "cluster": StageRecipe, "quantize": StageRecipe}
+    kinds = {"structure": StructureRecipe, "prune": PruneRecipe, "cluster": ClusterRecipe, "quantize": StageRecipe}
     stages: dict[str, Any] = {}
     for stage, settings in document.items():
         if stage not in kinds:

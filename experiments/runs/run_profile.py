@@ -57,7 +57,8 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
     if not is_over and count < len(wanted):
         return None
     architecture = run.facts.description.architecture
-    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.architecture == architecture}
+    recipe = trials[0].candidate.recipe
+    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.is_of(architecture, recipe)}
     # A policy that could not be measured is in no ledger: then the trials tell that the funnel has gone on without it.
     if not is_over and not wanted <= proxies.keys():
         return None

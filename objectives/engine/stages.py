@@ -64,14 +64,16 @@ class CompiledStages:
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()
             self._built = {key: stage for key, stage in self._built.items() if key[0] in ("structure", "prune")}
-        key = (task.stage, *self._traced_for(task.recipe))
+        # what shares a set of clusters is part of the graph, where they start is not
+        scope = task.cluster_scope if task.stage in ("cluster", "quantize") else ""
+        key = (task.stage, scope, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
                 self._built[key] = CompiledStage(self._graph(task), self._data, task.recipe)
         return self._built[key]
 
     def _traced_for(self, recipe: StageRecipe) -> tuple[str, ...]:
-        """Return what of a recipe is part of the graph."""
+        """Return what of a recipe is part of the graph of its stage."""
         arguments = sorted(recipe.optimizer_arguments.items())
         pattern = (recipe.pattern,) if isinstance(recipe, PruneRecipe) else ()
         return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples)), *pattern
@@ -82,5 +84,5 @@ class CompiledStages:
         if isinstance(task.recipe, PruneRecipe):
             return PruneGraph(self._model, self._numerics, task.recipe.pattern)
         if task.stage == "cluster":
-            return ClusterGraph(self._model, self._numerics, self._places)
-        return QuantizeGraph(self._model, self._numerics, self._places)
+            return ClusterGraph(self._model, self._numerics, self._places, task.cluster_scope)
+        return QuantizeGraph(self._model, self._numerics, self._places, task.cluster_scope)

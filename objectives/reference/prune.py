@@ -51,7 +51,7 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
-    hold = holder([(variable, False) for layer in narrowed for variable in compressed_variables(layer)])
+    hold = holder([(variable, False, None) for layer in narrowed for variable in compressed_variables(layer)])
     # The callback sets the step before each batch and masks the weights once more at the end of the epoch.
     update = tfmot.sparsity.keras.UpdatePruningStep()
     fit(wrapped, data, task, meter, callbacks=[update, AfterEachStep(hold)])

@@ -3,16 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.weights import unpack_weights
 from paretune.spaces.errors import ModelRefused
 from paretune.spaces.evaluator import Split
 from paretune.spaces.layers import untouched_policy
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Limit, Rung
-from tests.contracts.evaluator import EvaluatorContract, candidate_of
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.recipe import Candidate, ClusterRecipe, Limit, Rung
+from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract, candidate_of
 
 pytestmark = pytest.mark.tensorflow
 
@@ -157,6 +159,58 @@ def test_a_proxy_comes_out_the_same_whatever_was_trained_before(keras_evaluator)
     again = proxies(keras_evaluator, CLUSTERED, PRUNED)
     assert [proxy.values for proxy in again] == [proxy.values for proxy in reversed(first)]
     assert [proxy.fidelity for proxy in again] == [proxy.fidelity for proxy in reversed(first)]
+
+
+def few_values(evaluator, clusters, sparsity, form, scope):
+    """Return a candidate whose layers have so few values, in a format where they support it."""
+    description = evaluator.describe()
+    policy = Policy(
+        tuple(
+            (
+                spec.name,
+                spec.normal_form(
+                    LayerPolicy(
+                        sparsity=sparsity,
+                        clusters=clusters,
+                        quantization=form if form in spec.quantizations else Quantization.INT4,
+                    )
+                ),
+            )
+            for spec in description.layers
+        )
+    )
+    assert {decided.clusters for decided in policy.values()} == {clusters}
+    assert form in {decided.quantization for decided in policy.values()}
+    recipe = replace(SHORT_RECIPE, cluster=ClusterRecipe(epochs=1.0, scope=scope, initialisation="kmeans++"))
+    return Candidate(architecture=description.architecture, recipe=recipe, policy=policy)
+
+
+@pytest.mark.parametrize("form", Quantization)
+@pytest.mark.parametrize(("clusters", "sparsity"), [(2, 0.0), (3, 0.5), (4, 0.0)])
+def test_codebooks_of_few_values_reach_the_file_in_every_format(keras_evaluator, clusters, sparsity, form):
+    for scope in ("tensor", "channel"):
+        asked = few_values(keras_evaluator, clusters, sparsity, form, scope)
+        fidelity = keras_evaluator.evaluate(asked, Rung.PROXY, Limit()).fidelity
+        assert fidelity.faults == ()
+        assert all(layer.distinct <= clusters for layer in fidelity.layers)
+        if scope == "channel":
+            assert "tensor" not in {layer.distinct_scope for layer in fidelity.layers}
+
+
+@pytest.mark.parametrize(
+    ("clusters", "sparsity", "scope"), [(2, 0.0, "channel"), (2, 0.0, "tensor"), (3, 0.5, "channel")]
+)
+def test_binary_and_ternary_weights_are_trained_to_be_rounded(keras_evaluator, clusters, sparsity, scope):
+    asked = few_values(keras_evaluator, clusters, sparsity, Quantization.INT8_QAT, scope)
+    measurement = keras_evaluator.evaluate(asked, Rung.FULL, Limit())
+    assert measurement.fidelity.faults == ()
+    assert "fallback" not in measurement.details
+    weights = unpack_weights(measurement.artifacts["weights.npz"])
+    for name in ("conv", "conv2", "head"):
+        kernel = weights[name][0]
+        per_channel = [np.unique(kernel[..., channel]).size for channel in range(kernel.shape[-1])]
+        assert max(per_channel) == clusters
+        assert (np.unique(kernel).size > clusters) == (scope == "channel")
 
 
 def test_a_model_that_does_not_exist_is_refused_in_one_line(tmp_path):

@@ -11,7 +11,7 @@ from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.errors import LimitReached, MeasurementFailed, RunError, TrialError, WorkerLost
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.recipe import Candidate, ClusterRecipe, Limit, Recipe, Rung, stage_share
 from tests.fakes import AnalyticEvaluator, ThreadedService
 from tests.search.problems import SMALL_CHOICES, a_problem, stop_after
 
@@ -96,6 +96,20 @@ def test_a_run_that_is_opened_again_knows_what_was_measured_before() -> None:
     assert again.book.measure(POLICIES[:20])
     assert again.asked == []
     assert digests(list(again.book.missing(POLICIES[:23]))) == digests(POLICIES[20:23])
+
+
+def test_proxies_of_clusters_by_channel_serve_no_recipe_that_clusters_by_tensor() -> None:
+    clustered = next(policy for policy in POLICIES if stage_share("cluster", policy))
+    plain = next(policy for policy in POLICIES if not stage_share("cluster", policy))
+    first = a_desk()
+    first.book.measure([clustered, plain])
+    by_channel = replace(PROBLEM, recipe=Recipe(cluster=ClusterRecipe(epochs=1, scope="channel")))
+    desk = a_desk(first.ledger, problem=by_channel)
+    assert list(desk.book.known) == [plain.digest]  # without clusters, it is the same
+    assert desk.book.get(clustered) is not None
+    started_later = a_desk(first.ledger, problem=replace(PROBLEM, recipe=Recipe(cluster=ClusterRecipe(epochs=3))))
+    assert set(started_later.book.known) == {clustered.digest, plain.digest}
+    assert started_later.book.known[clustered.digest].cluster_scope == "tensor"
 
 
 def test_proxies_of_another_model_are_not_known() -> None:

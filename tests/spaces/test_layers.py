@@ -36,11 +36,13 @@ def test_the_normal_form_asks_for_the_same_zeros_and_format(spec: LayerSpec, dec
 def test_clusters_are_dropped_only_where_they_change_nothing(spec: LayerSpec, decided: LayerPolicy) -> None:
     normal = spec.normal_form(decided)
     if normal.clusters is not None:
-        assert normal.clusters == decided.clusters < spec.distinct
+        assert decided.clusters is not None
+        assert normal.clusters == max(decided.clusters, 3 if normal.sparsity else 2) < spec.distinct
     elif decided.clusters is not None:
         kept = spec.weights - spec.zeros(normal.sparsity)
         levels = decided.quantization.weight_levels or spec.distinct
-        assert decided.clusters >= min(spec.distinct, kept + (kept < spec.weights), levels)
+        asked = max(decided.clusters, 3 if normal.sparsity else 2)
+        assert asked >= min(spec.distinct, kept + (kept < spec.weights), levels)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,15 @@ def test_a_cluster_count_no_format_can_tell_apart_becomes_none() -> None:
     assert layer.normal_form(LayerPolicy(clusters=14, quantization=Quantization.INT4)).clusters == 14
     assert layer.normal_form(LayerPolicy(clusters=255, quantization=Quantization.INT8)).clusters is None
     assert layer.normal_form(LayerPolicy(clusters=255)).clusters == 255
+
+
+def test_two_clusters_of_a_pruned_layer_are_three_when_chosen_and_an_error_when_asked() -> None:
+    layer, two = a_layer(), LayerPolicy(sparsity=0.5, clusters=2)
+    assert layer.normal_form(two).clusters == 3
+    assert layer.normal_form(LayerPolicy(clusters=2)).clusters == 2
+    with pytest.raises(ConfigurationError, match=r"at least 3 \(zero is one\), got 2 \(layer 'conv'\)"):
+        layer.check(two)
+    layer.check(LayerPolicy(sparsity=0.001, clusters=2))  # too few weights for a zero
 
 
 def test_what_a_layer_does_not_support_is_told_with_the_doctors_reason() -> None:

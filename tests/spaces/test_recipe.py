@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.patterns import PATTERNS
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import Candidate, PruneRecipe, Recipe, Rung, StageRecipe, read_recipe
+from paretune.spaces.recipe import Candidate, ClusterRecipe, PruneRecipe, Recipe, Rung, StageRecipe, read_recipe
 
 shared = {
     "epochs": st.floats(0.01, 100),
@@ -26,7 +26,13 @@ prune_stages = st.builds(
     frequency=st.integers(1, 100),
     pattern=st.sampled_from(PATTERNS),
 )
-recipes = st.builds(Recipe, prune=prune_stages, cluster=stages, quantize=stages)
+cluster_stages = st.builds(
+    ClusterRecipe,
+    **shared,
+    initialisation=st.sampled_from(["linear", "kmeans++", "density", "random"]),
+    scope=st.sampled_from(["tensor", "channel"]),
+)
+recipes = st.builds(Recipe, prune=prune_stages, cluster=cluster_stages, quantize=stages)
 
 
 @given(recipes)
@@ -57,6 +63,12 @@ def test_what_is_not_named_keeps_its_default() -> None:
         ),
         ({"cluster": {"epoch": 1}}, "Unknown setting 'epoch' of stage 'cluster'; known are epochs, learning_rate"),
         ({"cluster": {"frequency": 1}}, "Unknown setting 'frequency' of stage 'cluster'"),
+        (
+            {"cluster": {"initialisation": "kmeans"}},
+            "must be linear, kmeans++, density or random, got 'kmeans'. Did you",
+        ),
+        ({"cluster": {"scope": "layer"}}, "`scope` must be tensor or channel, got 'layer'."),
+        ({"cluster": {"scope": True}}, "`scope` must be tensor or channel, got True."),
         ({"quantize": {"epochs": 0}}, "`epochs` must be a number above 0, got 0. (stage 'quantize')"),
         ({"prune": {"learning_rate": float("nan")}}, "`learning_rate` must be a number above 0, got nan."),
         ({"prune": {"epochs": float("inf")}}, "`epochs` must be a number above 0, got inf."),
@@ -81,7 +93,7 @@ def test_a_candidates_digest_follows_from_everything_it_is_made_of() -> None:
     candidate = Candidate(architecture="a", recipe=Recipe(), policy=policy, seed=1)
     others = [
         replace(candidate, architecture="b"),
-        replace(candidate, recipe=Recipe(cluster=StageRecipe(epochs=3))),
+        replace(candidate, recipe=Recipe(cluster=ClusterRecipe(epochs=3))),
         replace(candidate, policy=Policy((("conv", LayerPolicy(sparsity=0.6)),))),
         replace(candidate, seed=2),
     ]

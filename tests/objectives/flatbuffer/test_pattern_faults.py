@@ -38,7 +38,7 @@ class Patterned:
         from paretune.objectives.weights import write_weights
 
         policy = self.policy(form)
-        write_weights(self.model, one_shot(self.model, self.weights, policy, pattern))
+        write_weights(self.model, one_shot(self.model, self.weights, policy, pattern=pattern))
         float_file = self.template.fill(self.model)
         exported = quantize_file(
             self.template, float_file, dict.fromkeys((name for name, _ in policy.items()), form), self.inputs
