@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from paretune.objectives.doctor import examine, examine_others
+from paretune.objectives.flatbuffer.bias_correction import correct_biases
 from paretune.objectives.flatbuffer.formats import quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
@@ -26,8 +27,10 @@ from paretune.objectives.measure.resampling import resample
 from paretune.objectives.measure.sizes import file_sizes
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.pipeline.copies import fresh_copy
+from paretune.objectives.pipeline.equalisation import equalised, joints_of
 from paretune.objectives.pipeline.recalibration import Recalibration
 from paretune.objectives.pipeline.stage_tree import StageTree
+from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.rows import Rows
@@ -85,6 +88,7 @@ class KerasEvaluator:
         self._task.check(self._data)
         self._loss_weights = loss_weights(self._data.train, self._task.outputs, settings.class_weights)
         self._template = build_template(self._model)
+        self._joints = joints_of(self._model)
         self._exportable = fresh_copy(self._model, self._weights)
         self._recalibrate = Recalibration(self._model, self._data.train.inputs)
         self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
@@ -99,7 +103,8 @@ class KerasEvaluator:
 
     def _build_pipeline(self) -> tuple[EngineOrReference, Pipeline]:
         data, settings = self._data.train, self._settings
-        training = TrainingData(data.inputs, data.targets, self._task.losses(), self._loss_weights)
+        teacher = Teacher(self._model, data.inputs, self._task.outputs)
+        training = TrainingData(data.inputs, data.targets, self._task.losses(), self._loss_weights, teacher)
         runner = EngineOrReference(self._model, training, self._turnstile.working, engine=settings.engine)
         tree = StageTree(self._description.fingerprint, _folder(settings.stage_folder), settings.stage_bytes)
         return runner, Pipeline(self._model, self._weights, training.samples, runner, tree)
@@ -166,10 +171,7 @@ class KerasEvaluator:
         started = time.monotonic()
         with self._turnstile.working():
             weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
-            write_weights(self._exportable, weights)
-            float_file = self._template.fill(self._exportable)
-            formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-            exported = quantize_file(self._template, float_file, formats, self._calibration)
+            float_file, exported = self._export(weights, candidate)
             fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
@@ -189,6 +191,19 @@ class KerasEvaluator:
                 **({"fallback": self._runner.fallback} if self._runner.fallback else {}),
             },
         )
+
+    def _export(self, weights: LayerWeights, candidate: Candidate) -> tuple[bytes, bytes]:
+        """Return the file of some weights before and after number formats, with the repairs of the recipe."""
+        repairs = candidate.recipe.export
+        if repairs.equalise:
+            weights = equalised(self._joints, weights, candidate.policy)
+        write_weights(self._exportable, weights)
+        float_file = self._template.fill(self._exportable)
+        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
+        exported = quantize_file(self._template, float_file, formats, self._calibration)
+        if repairs.correct_bias:
+            exported = correct_biases(self._template, float_file, exported, formats, self._calibration)
+        return float_file, exported
 
     def remeasure(
         self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None

@@ -10,7 +10,7 @@ from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.recipe import Limit, Rung, untrained_digest
 
 #: Seconds between two looks at whether to stop.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -34,11 +34,8 @@ class ProxyBook:
     ) -> None:
         self._problem, self._service, self._ledger = problem, service, ledger
         self._must_stop = must_stop
-        self._known = {
-            proxy.policy.digest: proxy
-            for proxy in ledger.proxies()
-            if proxy.architecture == problem.description.architecture
-        }
+        self._base = untrained_digest(problem.description.architecture, problem.recipe)
+        self._known = {proxy.policy.digest: proxy for proxy in ledger.proxies() if proxy.base == self._base}
         self._failed: set[str] = set()
 
     @property
@@ -108,6 +105,6 @@ class ProxyBook:
         except (TrialError, CancelledError):
             self._failed.add(policy.digest)  # a trial of it will tell why
             return
-        proxy = proxy_of(self._problem.description.architecture, policy, measurement)
+        proxy = proxy_of(self._base, policy, measurement)
         self._ledger.keep_proxy(proxy)
         self._known[policy.digest] = proxy

@@ -12,24 +12,25 @@ class Proxy:
     """A policy measured at the rung ``proxy``: imposed on the trained weights, BatchNorm recalibrated.
 
     Attributes:
-        architecture: Digest of the model.
+        base: Digest of the model and of what its recipe has to do with it, see
+            :func:`~paretune.spaces.recipe.untrained_digest`.
         policy: What was imposed.
         values: As in a trial's measurement.
         layer_bytes: Deflated bytes of each layer's weights on their own.
         seconds: What it cost.
     """
 
-    architecture: str
+    base: str
     policy: Policy
     values: Mapping[str, float]
     layer_bytes: Mapping[str, int]
     seconds: float
 
 
-def proxy_of(architecture: str, policy: Policy, measurement: Measurement) -> Proxy:
+def proxy_of(base: str, policy: Policy, measurement: Measurement) -> Proxy:
     """Return what is kept of a measurement at the rung ``proxy``."""
     return Proxy(
-        architecture=architecture,
+        base=base,
         policy=policy,
         values=dict(measurement.values),
         layer_bytes={layer.layer: layer.deflated_bytes for layer in measurement.fidelity.layers},

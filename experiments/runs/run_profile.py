@@ -8,6 +8,7 @@ from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
 from paretune.spaces.objective import Direction
 from paretune.spaces.proxy import Proxy
+from paretune.spaces.recipe import untrained_digest
 from paretune.spaces.space import build_space
 from paretune.spaces.trial import Trial
 
@@ -53,8 +54,8 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
     is_over = any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
     if not is_over and count < len(wanted):
         return None
-    architecture = run.facts.description.architecture
-    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.architecture == architecture}
+    base = untrained_digest(*trials[0].candidate.base)
+    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.base == base}
     # A policy that could not be measured is in no ledger: then the trials tell that the funnel has gone on without it.
     if not is_over and not wanted <= proxies.keys():
         return None

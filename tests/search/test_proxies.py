@@ -11,7 +11,7 @@ from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.errors import LimitReached, MeasurementFailed, RunError, TrialError, WorkerLost
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.recipe import Candidate, ExportRecipe, Limit, Recipe, Rung, untrained_digest
 from tests.fakes import AnalyticEvaluator, ThreadedService
 from tests.search.problems import SMALL_CHOICES, a_problem, stop_after
 
@@ -70,7 +70,7 @@ def test_a_proxy_tells_the_values_and_the_bytes_of_each_layer() -> None:
     proxy = desk.book.get(POLICIES[7])
     measured = EVALUATOR.evaluate(PROBLEM.candidate(POLICIES[7]), Rung.PROXY, Limit())
     assert proxy == Proxy(
-        architecture=PROBLEM.description.architecture,
+        base=untrained_digest(PROBLEM.description.architecture, PROBLEM.recipe),
         policy=POLICIES[7],
         values=measured.values,
         layer_bytes={layer.layer: layer.deflated_bytes for layer in measured.fidelity.layers},
@@ -193,3 +193,13 @@ def test_a_stop_cancels_what_is_being_measured(monkeypatch: pytest.MonkeyPatch) 
     assert len(service.futures) == 2
     assert all(future.cancelled() for future in service.futures)
     never.set()
+
+
+def test_proxies_of_files_that_were_repaired_are_apart_from_those_that_were_not() -> None:
+    first = a_desk()
+    first.book.measure(POLICIES[:3])
+    other = replace(PROBLEM, recipe=replace(PROBLEM.recipe, export=ExportRecipe(equalise=True)))
+    desk = a_desk(first.ledger, problem=other)
+    assert desk.book.known == {}
+    trained_longer = replace(PROBLEM, recipe=Recipe(prune=replace(PROBLEM.recipe.prune, epochs=9.0)))
+    assert set(a_desk(first.ledger, problem=trained_longer).book.known) == set(digests(POLICIES[:3]))
