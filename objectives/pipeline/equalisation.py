@@ -67,6 +67,8 @@ _HOMOGENEOUS = """
     AveragePooling1D AveragePooling2D GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D
     GlobalMaxPooling2D ZeroPadding1D ZeroPadding2D Cropping1D Cropping2D UpSampling1D UpSampling2D Flatten
 """
+#: Times the largest weight that a bias may be before it decides over the scale; ordinary ones stay below.
+_MOST_BIAS = 32.0
 _MOST_SWEEPS = 20
 #: Scales that change by less end the sweeps.
 _CLOSE_ENOUGH = 0.01
@@ -91,6 +93,11 @@ class _Norm:
         deviation = np.sqrt(own[self.variance] + self.epsilon)
         return 1 / deviation if self.gamma is None else own[self.gamma] / deviation
 
+    def shift(self, bias: Any, gain: _Array, weights: LayerWeights) -> Any:
+        """Return what it makes of a bias before it."""
+        own = weights[self.layer]
+        return (bias - own[self.mean]) * gain + (0 if self.beta is None else own[self.beta])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joint:
@@ -113,10 +120,17 @@ class Joint:
     takes: _Kernel
 
     def wanted(self, weights: LayerWeights) -> _Array:
-        """Return what to divide each channel by: eq. 11 of the paper, 1 for channels without weights on one side."""
+        """Return what to divide each channel by: eq. 11 of the paper, 1 for channels without weights on one side.
+
+        Weights count as no less than a share of their bias. Else a channel with hardly any weights would be magnified
+        until its bias is all that the range of the activations holds.
+        """
         given = self.gives.ranges(weights[self.first])
+        shift: Any = 0.0 if self.bias is None else weights[self.first][self.bias]
         if self.norm is not None:
-            given = given * np.abs(self.norm.gain(weights))
+            gain = self.norm.gain(weights)
+            given, shift = given * np.abs(gain), self.norm.shift(shift, gain, weights)
+        given = np.where(given > 0, np.maximum(given, np.abs(shift) / _MOST_BIAS), 0)
         taken = self.takes.ranges(weights[self.second]).reshape(-1, given.size).max(axis=0)
         alive = (given > 0) & (taken > 0)
         scales: _Array = np.sqrt(np.where(alive, given, 1) / np.where(alive, taken, 1))
