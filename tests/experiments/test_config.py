@@ -20,6 +20,7 @@ from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import Quantization
 from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Budget
+from paretune.spaces.variant import recipe_hyperparameters, recipe_with
 
 READY_MADE = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 SMALLEST = "model: zoo:model\ndata: zoo:data\n"
@@ -153,6 +154,19 @@ def test_yaml_s_merge_keys_work() -> None:
     assert (experiment.recipe.cluster.epochs, experiment.recipe.cluster.batch_size) == (9, 8)
 
 
+def test_teacher_and_repairs_are_searched_like_any_other_setting() -> None:
+    experiment = read("recipe: {prune: {distillation: [0, 0.5, 1], temperature: 2}, export: {equalise: [false, true]}}")
+    assert experiment.recipe.prune.temperature == 2.0
+    assert experiment.recipe_choices == {
+        "prune": {"distillation": (0.0, 0.5, 1.0)},
+        "export": {"equalise": (False, True)},
+    }
+    searched = recipe_hyperparameters(experiment.recipe, experiment.recipe_choices)
+    assert [each.name for each in searched] == ["recipe.prune.distillation", "recipe.export.equalise"]
+    changed = recipe_with(experiment.recipe, {"recipe.prune.distillation": 0.5, "recipe.export.equalise": True})
+    assert (changed.prune.distillation, changed.prune.temperature, changed.export.equalise) == (0.5, 2.0, True)
+
+
 def test_whole_numbers_and_fractions_give_one_recipe() -> None:
     assert (
         read("recipe: {prune: {epochs: 4}}").recipe.to_document()
@@ -205,7 +219,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("constraints:\n  size_bytes: small", "A constraint is '0.25x' or a mapping of max, min, drop, such as "
          "{max: 60kB}; got 'small' (constraint on 'size_bytes') (digits.yaml line 4)."),
         ("recipe: {prune: {epoch: 3}}", "Unknown setting 'epoch' of stage 'prune'; known are epochs, learning_rate, "
-         "batch_size, schedule, optimizer, optimizer_arguments, pruning_schedule, begin, end, frequency. "
+         "batch_size, schedule, optimizer, optimizer_arguments, distillation, temperature, pruning_schedule, begin, "
+         "end, frequency. "
          "Did you mean 'epochs'? (digits.yaml line 3)"),
         ("recipe: {prune: {begin: early}}", "`begin` of stage 'prune' must be a number, got 'early' "
          "(digits.yaml line 3)."),
