@@ -117,12 +117,13 @@ def _shift_of_dense(found: _Linear, error: np.ndarray, mean: np.ndarray) -> np.n
 
 
 def _shift_of_convolution(found: _Linear, error: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return np.einsum("ohwi,hwi->o", error, _mean_under_kernel(found, mean))
+    return np.asarray(np.einsum("ohwi,hwi->o", error, _mean_under_kernel(found, mean)))
 
 
 def _shift_of_depthwise(found: _Linear, error: np.ndarray, mean: np.ndarray) -> np.ndarray:
     seen = _mean_under_kernel(found, mean)
-    return np.einsum("hwc,hwc->c", error[0], np.repeat(seen, error.shape[-1] // seen.shape[-1], axis=-1))
+    seen = np.repeat(seen, error.shape[-1] // seen.shape[-1], axis=-1)
+    return np.asarray(np.einsum("hwc,hwc->c", error[0], seen))
 
 
 def _mean_under_kernel(found: _Linear, mean: np.ndarray) -> np.ndarray:
@@ -159,7 +160,7 @@ def _shift_of_transposed(found: _Linear, error: np.ndarray, mean: np.ndarray) ->
             target = np.arange(mean.shape[axis]) * strides[axis] + place[axis] - cut
             inside.append((target >= 0) & (target < steps[axis]))
         seen[place] = mean[np.ix_(*inside)].sum(axis=(0, 1)) / (steps[0] * steps[1])
-    return np.einsum("ohwi,hwi->o", error, seen)
+    return np.asarray(np.einsum("ohwi,hwi->o", error, seen))
 
 
 #: By kind of operator: the mean that an error of the kernel adds to each output channel, given the mean input.

@@ -9,7 +9,7 @@ References:
     correction, sec. 4.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,8 @@ class _Norm:
         """Return what it multiplies each channel by."""
         own = weights[self.layer]
         deviation = np.sqrt(own[self.variance] + self.epsilon)
-        return 1 / deviation if self.gamma is None else own[self.gamma] / deviation
+        gain: _Array = 1 / deviation if self.gamma is None else own[self.gamma] / deviation
+        return gain
 
     def shift(self, bias: Any, gain: _Array, weights: LayerWeights) -> Any:
         """Return what it makes of a bias before it."""
@@ -236,7 +237,7 @@ def _joint_behind(first: Any, model: Any) -> Joint | None:
     return None
 
 
-def _kernel(layer: Any, table: dict[str, tuple[str, tuple[int, ...]]]) -> _Kernel | None:
+def _kernel(layer: Any, table: Mapping[str, tuple[str, tuple[int, ...]]]) -> _Kernel | None:
     kind = type(layer).__name__
     if kind not in table or getattr(layer, "data_format", "channels_last") != "channels_last":
         return None

@@ -48,7 +48,7 @@ class Teacher:
         self._inputs = tuple(inputs)
         self._most_bytes = most_bytes
         self._run: Any = None
-        self._kept: list[_Kept] = []
+        self._kept: list[_InMemory | _OnDisk] = []
         self._done = 0
 
     def answers(self, meter: Meter, at_work: AtWork = contextlib.nullcontext) -> tuple[Rows, ...]:
@@ -65,7 +65,8 @@ class Teacher:
                 block = self._answer([array[self._done : self._done + _BLOCK_ROWS] for array in self._inputs])
             if not self._kept:
                 in_memory = samples * sum(answer[0].nbytes for answer in block) <= self._most_bytes
-                self._kept = [_Kept(samples, answer.shape[1:], in_memory=in_memory) for answer in block]
+                kind = _InMemory if in_memory else _OnDisk
+                self._kept = [kind((samples, *answer.shape[1:])) for answer in block]
             for kept, answer in zip(self._kept, block, strict=True):
                 kept.put(self._done, answer)
             self._done = min(samples, self._done + _BLOCK_ROWS)
@@ -82,27 +83,28 @@ class Teacher:
         return list(tf.nest.flatten(answers))
 
 
-def _temporary_file() -> Any:
-    return tempfile.TemporaryFile(
-        prefix="paretune-", buffering=0
-    )  # without a name: it is gone when nothing maps it any more
+class _InMemory:
+    """Rows of one output."""
 
-
-class _Kept:
-    """Rows of one output, in memory or in a temporary file that is gone with the process."""
-
-    def __init__(self, samples: int, shape: tuple[int, ...], *, in_memory: bool) -> None:
-        self._shape = (samples, *shape)
-        self._array = np.empty(self._shape, np.float32) if in_memory else None
-        self._file = None if in_memory else _temporary_file()
-        if self._file is not None:
-            weakref.finalize(self, self._file.close)
-        self._mapped: MappedRows | None = None
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._array = np.empty(shape, np.float32)
 
     def put(self, first: int, rows: NDArray[np.float32]) -> None:
-        if self._array is not None:
-            self._array[first : first + len(rows)] = rows
-            return
+        self._array[first : first + len(rows)] = rows
+
+    def rows(self) -> Rows:
+        return self._array
+
+
+class _OnDisk:
+    """Rows of one output, in a temporary file that is gone with the process."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._file = _temporary_file()
+        weakref.finalize(self, self._file.close)
+
+    def put(self, first: int, rows: NDArray[np.float32]) -> None:
         try:  # written, not mapped: a write to a full disk raises, one to mapped memory ends the process
             self._file.seek(first * rows[0].nbytes)
             left = memoryview(np.ascontiguousarray(rows).tobytes())
@@ -116,9 +118,9 @@ class _Kept:
             ) from error
 
     def rows(self) -> Rows:
-        if self._array is not None:
-            return self._array
-        if self._mapped is None:
-            source = np.memmap(self._file, np.float32, "r", shape=self._shape)
-            self._mapped = MappedRows(source, source.dtype)
-        return self._mapped
+        source = np.memmap(self._file, np.float32, "r", shape=self._shape)
+        return MappedRows(source, source.dtype)
+
+
+def _temporary_file() -> Any:
+    return tempfile.TemporaryFile(prefix="paretune-", buffering=0)

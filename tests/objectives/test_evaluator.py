@@ -11,7 +11,7 @@ from paretune.spaces.errors import ModelRefused
 from paretune.spaces.evaluator import Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.recipe import ExportRecipe, Limit, Rung
 from tests.contracts.evaluator import EvaluatorContract, candidate_of
 
 pytestmark = pytest.mark.tensorflow
@@ -164,3 +164,26 @@ def test_a_model_that_does_not_exist_is_refused_in_one_line(tmp_path):
     with pytest.raises(ModelRefused, match=r"nothing\.keras") as caught:
         build_evaluator(settings)
     assert "\n" not in str(caught.value)
+
+
+def test_repairs_of_the_recipe_change_the_file_and_nothing_that_the_policy_asked_for(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(quantization=Quantization.INT8))
+    files = set()
+    for repairs in (ExportRecipe(), ExportRecipe(equalise=True), ExportRecipe(correct_bias=True)):
+        candidate = replace(plain, recipe=replace(plain.recipe, export=repairs))
+        measured = keras_evaluator.evaluate(candidate, Rung.FULL, Limit())
+        assert not measured.fidelity.faults
+        assert measured.training_steps == 0
+        files.add(measured.artifacts["model.tflite"])
+    assert len(files) == 3
+
+
+def test_a_teacher_changes_what_a_stage_trains_and_the_same_again_gives_the_same_file(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(sparsity=0.5))
+    recipe = replace(plain.recipe, prune=replace(plain.recipe.prune, distillation=0.5))
+    taught = replace(plain, recipe=recipe)
+    files = [
+        keras_evaluator.evaluate(candidate, Rung.FULL, Limit()).artifacts["model.tflite"]
+        for candidate in (plain, taught, taught)
+    ]
+    assert files[0] != files[1] == files[2]
