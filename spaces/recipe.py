@@ -68,7 +68,7 @@ class StageRecipe:
     optimizer: str = "adam"
     optimizer_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     distillation: float = 0.0
-    temperature: float = 4.0
+    temperature: float = 2.0
 
     def steps(self, samples: int, rung: Rung = Rung.FULL) -> int:
         """Return the optimizer steps this takes on so many training samples: at least one, a started batch counts."""
