@@ -10,7 +10,7 @@ from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Limit, Rung, cluster_scope_of
+from paretune.spaces.recipe import Limit, Rung
 
 #: Seconds between two looks at whether to stop.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -108,7 +108,6 @@ class ProxyBook:
         except (TrialError, CancelledError):
             self._failed.add(policy.digest)  # a trial of it will tell why
             return
-        scope = cluster_scope_of(policy, self._problem.recipe)
-        proxy = proxy_of(self._problem.description.architecture, policy, measurement, scope)
+        proxy = proxy_of(self._problem.description.architecture, self._problem.recipe, policy, measurement)
         self._ledger.keep_proxy(proxy)
         self._known[policy.digest] = proxy

@@ -11,6 +11,7 @@ from paretune.spaces.evaluator import FileExample
 from paretune.spaces.file_metadata import FileMetadata
 from paretune.spaces.objective import Objective
 from paretune.spaces.patterns import UNSTRUCTURED
+from paretune.spaces.recipe import Candidate, stages_of
 from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
@@ -56,6 +57,7 @@ def card_text(content: CardContent) -> str:
         "## Policy and fidelity",
         _policy_table(content.trial),
         "`zeros` and `distinct` are read from the file itself. " + _faults(content.trial),
+        *_recovery(content.trial.candidate),
         "## How it was measured",
         _measured(content),
         "## Limits",
@@ -196,6 +198,23 @@ def _policy_table(trial: Trial) -> str:
 def _faults(trial: Trial) -> str:
     faults = trial.measurement.fidelity.faults if trial.measurement else ()
     return " ".join(("Not as asked:", *faults)) if faults else "Every layer got what the policy asked for."
+
+
+def _recovery(candidate: Candidate) -> list[str]:
+    """Return what won accuracy back beside plain training, as one paragraph; nothing where nothing did."""
+    recipe, sentences = candidate.recipe, []
+    for stage in stages_of(candidate.policy):
+        settings = getattr(recipe, stage)
+        if settings.distillation > 0:
+            sentences.append(
+                f"Stage `{stage}` was taught by the uncompressed model: {settings.distillation:.0%} of its loss, "
+                f"temperature {settings.temperature:g}."
+            )
+    if recipe.export.equalise:
+        sentences.append("Neighbouring `int8` layers were equalised before they were rounded.")
+    if recipe.export.correct_bias:
+        sentences.append("Biases make up for the mean error of rounded weights.")
+    return [" ".join(sentences)] if sentences else []
 
 
 def _measured(content: CardContent) -> str:

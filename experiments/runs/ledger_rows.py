@@ -86,12 +86,11 @@ PROXIES = Table(
     "proxies",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("architecture", String, nullable=False),
+    Column("base", String, nullable=False),
     Column("policy", JSON, nullable=False),
     Column("measured", JSON, nullable=False),
     Column("layer_bytes", JSON, nullable=False),
     Column("seconds", Float, nullable=False),
-    Column("cluster_scope", String, nullable=False),
 )
 
 
@@ -128,24 +127,22 @@ def variant_of_row(row: RowMapping) -> Variant:
 def row_of_proxy(proxy: Proxy) -> dict[str, Any]:
     """Return the row of a proxy."""
     return {
-        "architecture": proxy.architecture,
+        "base": proxy.base,
         "policy": proxy.policy.to_document()["layers"],
         "measured": dict(proxy.values),
         "layer_bytes": dict(proxy.layer_bytes),
         "seconds": proxy.seconds,
-        "cluster_scope": proxy.cluster_scope,
     }
 
 
 def proxy_of_row(row: RowMapping) -> Proxy:
     """Return the proxy of a row."""
     return Proxy(
-        architecture=row["architecture"],
+        base=row["base"],
         policy=_policy(row["policy"]),
         values=row["measured"],
         layer_bytes=row["layer_bytes"],
         seconds=row["seconds"],
-        cluster_scope=row["cluster_scope"],
     )
 
 

@@ -56,9 +56,7 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
     is_over = any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
     if not is_over and count < len(wanted):
         return None
-    architecture = run.facts.description.architecture
-    recipe = trials[0].candidate.recipe
-    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.is_of(architecture, recipe)}
+    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.is_of(*trials[0].candidate.base)}
     # A policy that could not be measured is in no ledger: then the trials tell that the funnel has gone on without it.
     if not is_over and not wanted <= proxies.keys():
         return None

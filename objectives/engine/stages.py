@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 from paretune.objectives.engine.cluster_graph import ClusterGraph
-from paretune.objectives.engine.compiled import AtWork, CompiledStage
+from paretune.objectives.engine.compiled import CompiledStage
 from paretune.objectives.engine.graph import StageGraph
 from paretune.objectives.engine.numerics import FAST, Numerics
 from paretune.objectives.engine.prune_graph import PruneGraph
@@ -13,7 +13,7 @@ from paretune.objectives.engine.structure_graph import StructureGraph
 from paretune.objectives.keras_door import keras
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import with_exact_zeros
-from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.recipe import PruneRecipe, StageRecipe
@@ -76,7 +76,9 @@ class CompiledStages:
         """Return what of a recipe is part of the graph of its stage."""
         arguments = sorted(recipe.optimizer_arguments.items())
         pattern = (recipe.pattern,) if isinstance(recipe, PruneRecipe) else ()
-        return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples)), *pattern
+        is_taught = "taught" if recipe.distillation > 0 else ""
+        batch_size = recipe.batch_size_for(self._data.samples)
+        return repr((recipe.optimizer.lower(), arguments)), str(batch_size), is_taught, *pattern
 
     def _graph(self, task: StageTask) -> StageGraph:
         if task.stage == "structure":

@@ -1,5 +1,7 @@
 """A stage of the collaborative pipeline: what it is asked to do, and who can run it."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,6 +9,9 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.policy import Policy
 from paretune.spaces.recipe import TENSOR, StageRecipe
+
+#: Entered around everything that keeps the processor busy.
+AtWork = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

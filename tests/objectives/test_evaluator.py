@@ -13,7 +13,7 @@ from paretune.spaces.errors import ModelRefused
 from paretune.spaces.evaluator import Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, ClusterRecipe, Limit, Rung
+from paretune.spaces.recipe import Candidate, ClusterRecipe, ExportRecipe, Limit, Rung
 from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract, candidate_of
 
 pytestmark = pytest.mark.tensorflow
@@ -237,3 +237,39 @@ def test_removed_channels_are_gone_from_the_file_and_the_rest_is_as_asked(keras_
     assert narrow.values["raw_bytes"] < whole.values["raw_bytes"]
     assert narrow.values["latency_ratio"] != whole.values["latency_ratio"]
     assert narrow.values["accuracy"] > 0.5
+
+
+def test_repairs_of_the_recipe_change_the_file_and_nothing_that_the_policy_asked_for(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(quantization=Quantization.INT8))
+    files = set()
+    for repairs in (ExportRecipe(), ExportRecipe(equalise=True), ExportRecipe(correct_bias=True)):
+        candidate = replace(plain, recipe=replace(plain.recipe, export=repairs))
+        measured = keras_evaluator.evaluate(candidate, Rung.FULL, Limit())
+        assert not measured.fidelity.faults
+        assert measured.training_steps == 0
+        files.add(measured.artifacts["model.tflite"])
+    assert len(files) == 3
+
+
+def test_a_teacher_changes_what_a_stage_trains_and_the_same_again_gives_the_same_file(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(sparsity=0.5))
+    recipe = replace(plain.recipe, prune=replace(plain.recipe.prune, distillation=0.5))
+    taught = replace(plain, recipe=recipe)
+    files = [
+        keras_evaluator.evaluate(candidate, Rung.FULL, Limit()).artifacts["model.tflite"]
+        for candidate in (plain, taught, taught)
+    ]
+    assert files[0] != files[1] == files[2]
+
+
+def test_narrow_layers_are_taught_and_repaired_as_whole_ones_are(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(channels=0.5, quantization=Quantization.INT8))
+    taught = replace(plain.recipe.structure, distillation=0.5)
+    repairs = ExportRecipe(equalise=True, correct_bias=True)
+    candidates = (plain, replace(plain, recipe=replace(plain.recipe, structure=taught, export=repairs)))
+    before, after = (keras_evaluator.evaluate(candidate, Rung.FULL, Limit()) for candidate in candidates)
+    assert before.fidelity.is_clean
+    assert after.fidelity.is_clean
+    assert [row.weights for row in after.fidelity.layers] == [row.weights for row in before.fidelity.layers]
+    assert after.artifacts["model.tflite"] != before.artifacts["model.tflite"]
+    assert after.values["accuracy"] > 0.5
