@@ -173,7 +173,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("space:\n  layers:\n    head: {clusters: [1]}", "`clusters` must be none or a whole number of at least 2, "
          "got 1 (layer 'head', digits.yaml line 5)."),
         ("space: {pinned: {stem: {quantization: int9}}}", "Unknown quantization 'int9'; known are float32, float16, "
-         "dynamic_int8, int8, int8_qat, int16x8, int4. Did you mean 'int8'? (layer 'stem', digits.yaml line 3)"),
+         "dynamic_int8, int8, int8_qat, int16x8, int4, int4_block. Did you mean 'int8'? (layer 'stem', "
+         "digits.yaml line 3)"),
         ("recipe: {prune: {epochs: []}}", "`epochs` of stage 'prune' must be a value, or a list of numbers or words to "
          "search; got [] (digits.yaml line 3)."),
         ("recipe:\n  prune: {epochs: [2, 0]}", "`epochs` must be a number above 0, got 0.0. (stage 'prune') "
