@@ -3,11 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paretune.spaces.recipe import CHANNEL
-
-FloatArray = NDArray[np.float32]
 
 #: Axis of the compressed kernel that runs over output channels, by Keras class. Tables and recurrent layers have none.
 _CHANNEL_AXES = {"Dense": 1, "Conv1D": 2, "Conv2D": 3, "Conv2DTranspose": 2, "SeparableConv2D": 3}

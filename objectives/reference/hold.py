@@ -27,7 +27,8 @@ def projection(values: NDArray[np.float32], *, clustered: bool, axis: int | None
     if not clustered:
         mask = tf.constant(values != 0, dtype=tf.float32)
         return lambda updated: updated * mask
-    indices, kept = [], list[bool]()
+    indices: list[Any] = []
+    kept: list[bool] = []
     for line in lines_of(values, axis):
         centroids, index = np.unique(line, return_inverse=True)
         indices.append(index.reshape(-1) + len(kept))

@@ -56,6 +56,17 @@ def test_careful_seeds_are_weights_far_from_each_other():
     np.testing.assert_allclose(np.sort(found), [-3, 0.2, 5], atol=0.1)
 
 
+def test_two_values_start_badly_at_the_extremes_and_well_where_weights_were_drawn():
+    weights = np.random.default_rng(0).normal(size=(3, 3, 32, 64)).astype(np.float32)
+
+    def error(initialisation, seed=0):
+        centroids = start(weights, 2, initialisation, seed=seed)
+        return np.min(np.square(weights.reshape(-1, 1) - centroids), axis=1).mean()
+
+    assert error("linear") == pytest.approx(10.5, abs=0.1)
+    assert np.mean([error("kmeans++", seed) for seed in range(10)]) == pytest.approx(0.6, abs=0.05)
+
+
 @pytest.mark.parametrize("initialisation", INITIALISATIONS)
 def test_centroids_of_a_pruned_kernel_are_zero_and_on_both_sides_of_it(initialisation):
     found = start(PRUNED, 5, initialisation, sparsity=0.5, axis=3)

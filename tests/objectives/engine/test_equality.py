@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from paretune.objectives.cluster_lines import lines_of
 from paretune.objectives.engine.numerics import AS_TFMOT, FAST, nearest_by_distance
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.pipeline.centroid_start import present_centroids
@@ -189,3 +190,16 @@ def clustered_after_the_last_step(wrapped, layer, start, scope):
     if axis is None:
         return np.asarray(nearest_by_distance(weights, centroids))
     return np.moveaxis(np.asarray(nearest_by_distance(np.moveaxis(weights, axis, 0), centroids)), 0, axis)
+
+
+@pytest.mark.slow
+def test_where_tfmot_has_no_clusters_by_channel_its_flow_keeps_no_more_values_than_asked():
+    """The stem has no bias, and the head is no convolution."""
+    few = LayerPolicy(clusters=3, quantization=QAT)
+    decided, runner = policy(stem=few, head=few), ReferenceStages(model_of("residual_cnn"), data_of("residual_cnn"))
+    weights = read_weights(model_of("residual_cnn"))
+    for stage in ("cluster", "quantize"):
+        weights = run(runner, task(stage, decided, steps=3, cluster_scope="channel"), weights)
+        for layer in decided:
+            lines = lines_of(weights[layer][0], weights[layer][0].ndim - 1)
+            assert max(np.unique(line).size for line in lines) <= 3, (stage, layer)

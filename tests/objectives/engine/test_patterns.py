@@ -83,7 +83,7 @@ def by_tfmot_alone(name, asked, layers, **arguments):
     def wrap(layer):
         if layer.name not in layers:
             return layer
-        schedule = _schedule(ramp_of(asked), asked.policy[layer.name].sparsity)
+        schedule = _schedule(ramp_of(asked), asked.policy[layer.name].sparsity, dead=0.0)
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule, **arguments)
 
     wrapped = wrap_layers(fresh_copy(model, read_weights(model)), wrap)

@@ -23,7 +23,7 @@ def both(steps, **settings):
     ramp = ramp_of(task("prune", policy(), steps=steps, **settings))
     variable = _VariableSchedule()
     variable.set(ramp, TARGET)
-    by_tfmot = updates(_schedule(ramp, TARGET), steps)
+    by_tfmot = updates(_schedule(ramp, TARGET, dead=0.0), steps)
     assert updates(variable, steps) == by_tfmot
     return by_tfmot
 
