@@ -31,6 +31,7 @@ def diagnosis_document(description: ModelDescription, target_notes: Sequence[str
                 "clusters": spec.clusterable,
                 "quantization": [str(mode) for mode in spec.quantizations],
                 "refusals": dict(spec.refusals),
+                "pattern_refusals": dict(spec.pattern_refusals),
             }
             for spec in description.layers
         ],

@@ -10,7 +10,7 @@ from paretune.spaces.policy import Quantization
 DEFAULT_CHOICES: Mapping[str, tuple[Any, ...]] = {
     "channels": (1.0, 0.75, 0.5, 0.25),
     "sparsity": (0.0, 0.3, 0.5, 0.7, 0.8, 0.9),
-    "clusters": (None, 32, 16, 8),
+    "clusters": (None, 32, 16, 8, 4),
     "quantization": tuple(Quantization),
 }
 
@@ -20,7 +20,8 @@ STAND_INS: Mapping[Quantization, tuple[Quantization, ...]] = {
     Quantization.INT8: (Quantization.INT8_QAT, Quantization.DYNAMIC_INT8, Quantization.INT16X8, Quantization.FLOAT16),
     Quantization.INT16X8: (Quantization.INT8, Quantization.DYNAMIC_INT8, Quantization.FLOAT16),
     Quantization.DYNAMIC_INT8: (Quantization.INT8, Quantization.INT8_QAT, Quantization.FLOAT16),
-    Quantization.INT4: (Quantization.DYNAMIC_INT8, Quantization.INT8, Quantization.FLOAT16),
+    Quantization.INT4: (Quantization.INT4_BLOCK, Quantization.DYNAMIC_INT8, Quantization.INT8, Quantization.FLOAT16),
+    Quantization.INT4_BLOCK: (Quantization.INT4, Quantization.DYNAMIC_INT8, Quantization.INT8, Quantization.FLOAT16),
     Quantization.FLOAT16: (),
     Quantization.FLOAT32: (),
 }

@@ -1,10 +1,13 @@
 """What the doctor knows about one layer."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+
+#: Values that a pruned layer keeps at least: zero, and one on each side of it.
+FEWEST_PRUNED_CLUSTERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,10 @@ class LayerSpec:
         clusterable: Whether ``clusters`` is possible.
         quantizations: Number formats the exported file can carry for this layer.
         refusals: Why not, by knob (``channels``, ``sparsity``, ``clusters``) or number format (``int4``).
+        pattern_floors: Least sparsity of this layer, once it is pruned at all, by the sparsity patterns that ask for
+            one (``2:4``).
+        pattern_refusals: Why its zeros, or those of one of its kernels, fall back to unstructured, by sparsity pattern.
+        least_sparsity: Of this layer, once it is pruned at all, under the pattern of the recipe it is trained with.
     """
 
     name: str
@@ -40,6 +47,9 @@ class LayerSpec:
     clusterable: bool = True
     quantizations: tuple[Quantization, ...] = (Quantization.FLOAT32,)
     refusals: Mapping[str, str] = field(default_factory=dict)
+    pattern_floors: Mapping[str, float] = field(default_factory=dict)
+    pattern_refusals: Mapping[str, str] = field(default_factory=dict)
+    least_sparsity: float = 0.0
 
     def zeros(self, sparsity: float) -> int:
         """Return how many weights a sparsity sets to zero, as tfmot counts them: ``n - round(n * (1 - s))``."""
@@ -61,6 +71,11 @@ class LayerSpec:
             raise ConfigurationError(f"Layer '{self.name}' cannot be pruned: {self._why('sparsity')}")
         if decided.clusters is not None and not self.clusterable:
             raise ConfigurationError(f"Layer '{self.name}' cannot be clustered: {self._why('clusters')}")
+        if decided.clusters is not None and decided.clusters < FEWEST_PRUNED_CLUSTERS and self._zeros(decided):
+            raise ConfigurationError(
+                f"`clusters` of a pruned layer must be at least {FEWEST_PRUNED_CLUSTERS} (zero is one), got "
+                f"{decided.clusters} (layer '{self.name}')."
+            )
         if decided.quantization not in self.quantizations:
             raise ConfigurationError(
                 f"Layer '{self.name}' cannot be stored as {decided.quantization}: {self._why(decided.quantization)}"
@@ -70,18 +85,21 @@ class LayerSpec:
         """Return the canonical spelling of a decision: equal effects become equal values.
 
         * channels become the fraction that a whole number of them gives;
-        * sparsity becomes the fraction that a whole number of zeros gives;
+        * sparsity becomes the fraction that a whole number of zeros gives, and no less than a pruned layer has anyway;
+        * fewer clusters than a pruned layer can have become three;
         * a cluster count no smaller than the values that are possible anyway (the trained ones, those left after
           pruning, those the number format can express) becomes none.
 
         Applying it twice changes nothing more.
         """
-        zeros = min(self.zeros(decided.sparsity), self.weights - 1)
+        zeros = self._zeros(decided)
         possible = min(self.distinct, self.weights - zeros + (zeros > 0))
         levels = decided.quantization.weight_levels
         if levels is not None:
             possible = min(possible, levels)
         clusters = decided.clusters
+        if clusters is not None and zeros:
+            clusters = max(clusters, FEWEST_PRUNED_CLUSTERS)
         if clusters is not None and clusters >= possible:
             clusters = None
         return LayerPolicy(
@@ -91,6 +109,10 @@ class LayerSpec:
             quantization=decided.quantization,
         )
 
+    def _zeros(self, decided: LayerPolicy) -> int:
+        sparsity = max(decided.sparsity, self.least_sparsity) if decided.sparsity > 0 else 0.0
+        return min(self.zeros(sparsity), self.weights - 1)
+
     def _why(self, subject: str) -> str:
         return self.refusals.get(subject, f"{self.kind} layers do not support it.")
 
@@ -99,6 +121,11 @@ def kept_share(spec: LayerSpec, policy: Policy) -> float:
     """Return about which share of its kernel weights a layer keeps: channels go that it makes, and that it reads."""
     read = [policy[group].channels for group in spec.reads]
     return policy[spec.name].channels * (sum(read) / len(read) if read else 1.0)
+
+
+def under_pattern(layers: Iterable[LayerSpec], pattern: str) -> tuple[LayerSpec, ...]:
+    """Return the layers as they are to be decided about where the recipe asks for a sparsity pattern."""
+    return tuple(replace(spec, least_sparsity=spec.pattern_floors.get(pattern, 0.0)) for spec in layers)
 
 
 def untouched_policy(layers: Iterable[LayerSpec]) -> Policy:

@@ -20,8 +20,9 @@ class LayerFidelity:
         zeros: How many of them are zero, those that rounding added included.
         rounding_zeros: How many of ``zeros`` were not zero before rounding to the number format.
         distinct: Distinct values, zero included: per tensor, or the largest count of any output channel where
-            BatchNorm is folded in or scales are per channel.
-        distinct_scope: ``tensor`` or ``channel``.
+            BatchNorm is folded in, scales are per channel or the recipe clusters by channel, or of any block where
+            scales are per block.
+        distinct_scope: ``tensor``, ``channel`` or ``block``.
         stored_as: The number format found, in the words of :class:`~paretune.spaces.policy.Quantization` (``int8``
             stands for ``int8_qat`` too: the file cannot tell them apart).
         deflated_bytes: What its stored weights take when they are deflated on their own.

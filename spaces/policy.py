@@ -14,8 +14,9 @@ from paretune.spaces.suggest import nearest
 class Quantization(StrEnum):
     """Number format of one layer in the exported file.
 
-    ``dynamic_int8`` and ``int4`` store integer weights and keep float activations; ``int8``, ``int8_qat`` and
-    ``int16x8`` compute in integers, with activation ranges fixed at export (static).
+    ``dynamic_int8``, ``int4`` and ``int4_block`` store integer weights and keep float activations; ``int8``,
+    ``int8_qat`` and ``int16x8`` compute in integers, with activation ranges fixed at export (static). ``int4`` has a
+    scale for each output channel, ``int4_block`` one for each block of 32 weights of a channel.
     """
 
     FLOAT32 = "float32"
@@ -25,10 +26,11 @@ class Quantization(StrEnum):
     INT8_QAT = "int8_qat"
     INT16X8 = "int16x8"
     INT4 = "int4"
+    INT4_BLOCK = "int4_block"
 
     @property
     def weight_bits(self) -> int:
-        """Bits that one stored weight takes."""
+        """Bits that one stored weight takes; scales come on top (half a bit a weight in ``int4_block``)."""
         return _WEIGHT_BITS[self]
 
     @property
@@ -50,6 +52,7 @@ _WEIGHT_BITS = {
     Quantization.INT8_QAT: 8,
     Quantization.INT16X8: 8,
     Quantization.INT4: 4,
+    Quantization.INT4_BLOCK: 4,
 }
 
 

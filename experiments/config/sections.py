@@ -19,7 +19,7 @@ from paretune.spaces.space import SpaceSettings
 if TYPE_CHECKING:
     from paretune.experiments.config.schema import KnobsSection, SpaceSection
 
-_FRACTIONS = ("epochs", "learning_rate", "begin", "end")
+_FRACTIONS = ("epochs", "learning_rate", "begin", "end", "distillation", "temperature")
 
 
 def space_settings(space: "SpaceSection", problems: Problems) -> SpaceSettings:

@@ -63,7 +63,7 @@ def description_document(description: ModelDescription) -> dict[str, Any]:
     # asdict() would copy what mappings hold, and fails on those that cannot be copied
     return {
         "architecture": description.architecture,
-        "layers": [asdict(replace(layer, refusals=dict(layer.refusals))) for layer in description.layers],
+        "layers": [_layer_document(layer) for layer in description.layers],
         "objectives": [asdict(objective) for objective in description.objectives.values()],
         "fingerprint": dict(description.fingerprint),
         "notes": list(description.notes),
@@ -87,6 +87,11 @@ def read_description(document: Mapping[str, Any]) -> ModelDescription:
         hyperparameters=document["hyperparameters"],
         hyperspace=tuple(_hyperparameter(row) for row in document["hyperspace"]),
     )
+
+
+def _layer_document(layer: LayerSpec) -> dict[str, Any]:
+    mappings = ("refusals", "pattern_floors", "pattern_refusals")
+    return asdict(replace(layer, **{name: dict(getattr(layer, name)) for name in mappings}))
 
 
 def _layer(row: Mapping[str, Any]) -> LayerSpec:

@@ -183,11 +183,18 @@ def _channels_cell(spec: LayerSpec) -> str:
     return str(spec.channels) if spec.channel_group == spec.name else f"{spec.channels}, as {spec.channel_group}"
 
 
-def refusal_lines(layers: Iterable[LayerSpec]) -> list[str]:
-    """Return why knobs do not apply, one line per reason, with the layers and knobs it holds for."""
+def refusal_lines(layers: Iterable[LayerSpec], patterns: Iterable[str] = ()) -> list[str]:
+    """Return why knobs do not apply, one line per reason, with the layers and knobs it holds for.
+
+    Args:
+        layers: What the doctor found.
+        patterns: The sparsity patterns that the recipe asks for; what speaks against others does not matter.
+    """
+    asked = tuple(patterns)
     subjects: dict[str, dict[str, list[str]]] = {}
     for spec in layers:
-        for subject, reason in spec.refusals.items():
+        against = {f"pattern {name}": spec.pattern_refusals[name] for name in asked if name in spec.pattern_refusals}
+        for subject, reason in {**spec.refusals, **against}.items():
             subjects.setdefault(reason, {}).setdefault(subject, []).append(spec.name)
     lines = []
     for reason, layers_by_subject in subjects.items():

@@ -23,7 +23,7 @@ class StructureGraph:
         self.model, self.variables = wrapped_model(model, fresh_layer)
         self._holds = {
             layer.name: [
-                (number, Hold(self.variables[layer.name][number], _PLACES))
+                (number, Hold(self.variables[layer.name][number], _PLACES, axis=None))
                 for number in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers

@@ -19,6 +19,7 @@ class KernelPlace:
 
     Attributes:
         tensor: Name of the constant.
+        shape: Its shape, before channels are removed.
         variable: Number of the kernel in ``layer.weights``.
         part: Which part of the kernel it is, such as ``2/4`` for a gate; empty for all of it.
         compressed: Whether sparsity and clusters act on it; number formats always do.
@@ -32,6 +33,7 @@ class KernelPlace:
     """
 
     tensor: str
+    shape: tuple[int, ...]
     variable: int
     part: str
     compressed: bool
@@ -70,6 +72,7 @@ def find_places(
                 own.append(
                     KernelPlace(
                         tensor=tensor.name,
+                        shape=tensor.shape,
                         variable=number,
                         part=part_of(matched[tensor.name]) if tensor.name in matched else "",
                         compressed=compressed,

@@ -15,8 +15,9 @@ from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.errors import Infeasible
+from paretune.spaces.layers import FEWEST_PRUNED_CLUSTERS
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
+from paretune.spaces.recipe import Candidate, Limit, Rung, cluster_scope_of, stages_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,14 @@ class Pipeline:
         removal = self.remover.removal(candidate.policy, candidate.recipe.structure.criterion)
         start, narrowed = removal.without(self.weights), removal.narrowed
         if rung is Rung.PROXY:
-            weights = one_shot(self.model, start, candidate.policy, narrowed)
+            weights = one_shot(
+                self.model,
+                start,
+                candidate.policy,
+                pattern=candidate.recipe.prune.pattern,
+                cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
+                narrowed=narrowed,
+            )
             return Trained(weights=weights, kept=removal.kept(), seconds={})
         _require_clusters_possible(candidate.policy)
         meter = Meter(limit)
@@ -108,6 +116,7 @@ class Pipeline:
             steps=recipe.steps(self.samples, rung),
             seed=candidate.seed,
             narrowed=narrowed,
+            cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
         )
 
 
@@ -118,5 +127,8 @@ def _require_clusters_possible(policy: Policy) -> None:
         Infeasible: A pruned layer is to keep fewer than 3 values.
     """
     for name, decided in policy.items():
-        if decided.sparsity > 0 and decided.clusters is not None and decided.clusters < 3:
-            raise Infeasible(f"`clusters` of a pruned layer must be at least 3 (zero is one), got 2 (layer '{name}')")
+        if decided.sparsity > 0 and decided.clusters is not None and decided.clusters < FEWEST_PRUNED_CLUSTERS:
+            raise Infeasible(
+                f"`clusters` of a pruned layer must be at least {FEWEST_PRUNED_CLUSTERS} (zero is one), got "
+                f"{decided.clusters} (layer '{name}')"
+            )

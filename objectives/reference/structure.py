@@ -23,7 +23,9 @@ def structure(model: Any, weights: LayerWeights, task: StageTask, data: Training
     """
     copy = fresh_copy(model, weights)
     held = [
-        (variable, False) for name in sorted(task.narrowed) for variable in compressed_variables(copy.get_layer(name))
+        (variable, False, None)
+        for name in sorted(task.narrowed)
+        for variable in compressed_variables(copy.get_layer(name))
     ]
     fit(copy, data, task, meter, callbacks=[AfterEachStep(holder(held))])
     return read_weights(copy)
