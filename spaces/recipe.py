@@ -137,6 +137,11 @@ class Recipe:
     cluster: StageRecipe = field(default_factory=StageRecipe)
     quantize: StageRecipe = field(default_factory=StageRecipe)
 
+    @property
+    def imposed(self) -> str:
+        """What of it decides what a policy measures untrained: the sparsity pattern."""
+        return self.prune.pattern
+
     def to_document(self) -> dict[str, dict[str, Any]]:
         """Return plain data that :func:`read_recipe` reads back to an equal recipe."""
         return {stage.name: asdict(getattr(self, stage.name)) for stage in fields(self)}

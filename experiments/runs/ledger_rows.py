@@ -28,7 +28,7 @@ from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 
 #: Raised whenever a table changes its meaning.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 METADATA = MetaData()
 
@@ -91,6 +91,7 @@ PROXIES = Table(
     Column("measured", JSON, nullable=False),
     Column("layer_bytes", JSON, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("imposed", String, nullable=False),
 )
 
 
@@ -132,6 +133,7 @@ def row_of_proxy(proxy: Proxy) -> dict[str, Any]:
         "measured": dict(proxy.values),
         "layer_bytes": dict(proxy.layer_bytes),
         "seconds": proxy.seconds,
+        "imposed": proxy.imposed,
     }
 
 
@@ -143,6 +145,7 @@ def proxy_of_row(row: RowMapping) -> Proxy:
         values=row["measured"],
         layer_bytes=row["layer_bytes"],
         seconds=row["seconds"],
+        imposed=row["imposed"],
     )
 
 

@@ -56,8 +56,10 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None) -> RunProfile | 
     is_over = any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
     if not is_over and count < len(wanted):
         return None
-    architecture = run.facts.description.architecture
-    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.architecture == architecture}
+    main = run.facts.description.architecture, trials[0].candidate.recipe.imposed
+    proxies = {
+        proxy.policy.digest: proxy for proxy in run.ledger.proxies() if (proxy.architecture, proxy.imposed) == main
+    }
     # A policy that could not be measured is in no ledger: then the trials tell that the funnel has gone on without it.
     if not is_over and not wanted <= proxies.keys():
         return None

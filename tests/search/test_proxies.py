@@ -81,6 +81,17 @@ def test_a_proxy_tells_the_values_and_the_bytes_of_each_layer() -> None:
     assert len(desk.asked) == 1
 
 
+def test_what_another_sparsity_pattern_measures_untrained_is_not_taken_for_known() -> None:
+    desk = a_desk()
+    assert desk.book.get(POLICIES[7]) is not None
+    patterned = replace(PROBLEM, recipe=replace(PROBLEM.recipe, prune=replace(PROBLEM.recipe.prune, pattern="2:4")))
+    other = a_desk(desk.ledger, problem=patterned)
+    assert not other.book.known
+    assert other.book.get(POLICIES[7]) is not None
+    assert [proxy.imposed for proxy in desk.ledger.proxies()] == ["unstructured", "2:4"]
+    assert len(a_desk(desk.ledger).book.known) == 1
+
+
 def test_what_is_known_is_a_live_view() -> None:
     desk = a_desk()
     known = desk.book.known
