@@ -90,8 +90,13 @@ def read_description(document: Mapping[str, Any]) -> ModelDescription:
 
 
 def _layer_document(layer: LayerSpec) -> dict[str, Any]:
-    mappings = ("refusals", "pattern_floors", "pattern_refusals")
-    return asdict(replace(layer, **{name: dict(getattr(layer, name)) for name in mappings}))
+    plain = replace(
+        layer,
+        refusals=dict(layer.refusals),
+        pattern_floors=dict(layer.pattern_floors),
+        pattern_refusals=dict(layer.pattern_refusals),
+    )
+    return asdict(plain)
 
 
 def _layer(row: Mapping[str, Any]) -> LayerSpec:

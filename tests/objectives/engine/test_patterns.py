@@ -23,6 +23,12 @@ from tests.objectives.engine.small_models import QAT, noise_for, policy, require
 
 pytestmark = pytest.mark.tensorflow
 
+#: Tracing a graph for every pattern takes seconds: one with blocks and one without stand for the others.
+EVERY = [
+    pattern if pattern in ("4x1", TWO_OF_FOUR) else pytest.param(pattern, marks=pytest.mark.slow)
+    for pattern in PATTERNS
+    if pattern != UNSTRUCTURED
+]
 STRUCTURED = [pattern for pattern in PATTERNS if pattern != UNSTRUCTURED]
 HALF = LayerPolicy(sparsity=0.5)
 
@@ -92,7 +98,7 @@ def by_tfmot_alone(name, asked, layers, **arguments):
     return read_weights(tfmot.sparsity.keras.strip_pruning(wrapped))
 
 
-@pytest.mark.parametrize("pattern", STRUCTURED)
+@pytest.mark.parametrize("pattern", EVERY)
 def test_a_pattern_is_bitwise_that_of_tfmot_in_dense_layers(pattern):
     layers = ("uneven", "even")
     asked = task("prune", policy(**dict.fromkeys(layers, HALF)), pattern=pattern, frequency=2)
@@ -109,12 +115,14 @@ def reference(name):
     return ReferenceStages(model_of(name), data_of(name))
 
 
+@pytest.mark.slow
 def test_two_of_four_is_bitwise_that_of_tfmot_in_a_convolution():
     asked = task("prune", policy(conv=HALF), pattern=TWO_OF_FOUR)
     expected = by_tfmot_alone("convolutions", asked, ("conv",), sparsity_m_by_n=(2, 4))
     require_same(run(compiled("convolutions", FAST), asked, read_weights(model_of("convolutions"))), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["4x1", TWO_OF_FOUR])
 def test_both_flows_prune_every_kind_of_layer_alike(pattern):
     decided = everywhere("convolutions", LayerPolicy(sparsity=0.65))  # no half a weight to round on the way
@@ -133,7 +141,7 @@ def kernels(name, weights):
 
 
 @pytest.mark.parametrize("pattern", STRUCTURED)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["matrices", pytest.param("convolutions", marks=pytest.mark.slow)])
 def test_zeros_keep_to_their_pattern_through_all_stages(name, pattern):
     decided = everywhere(name, LayerPolicy(sparsity=0.6, clusters=5, quantization=QAT))
     weights = read_weights(model_of(name))
