@@ -77,7 +77,7 @@ class Pipeline:
         removal = self.remover.removal(candidate.policy, candidate.recipe.structure.criterion)
         start, narrowed = removal.without(self.weights), removal.narrowed
         if rung is Rung.PROXY:
-            weights = one_shot(
+            imposed = one_shot(
                 self.model,
                 start,
                 candidate.policy,
@@ -85,7 +85,7 @@ class Pipeline:
                 cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
                 narrowed=narrowed,
             )
-            return Trained(weights=weights, kept=removal.kept(), seconds={})
+            return Trained(weights=imposed, kept=removal.kept(), seconds={})
         _require_clusters_possible(candidate.policy)
         meter = Meter(limit)
         seconds: dict[str, float] = {}
