@@ -91,7 +91,8 @@ def read_description(document: Mapping[str, Any]) -> ModelDescription:
 
 def _layer_document(layer: LayerSpec) -> dict[str, Any]:
     mappings = ("refusals", "pattern_floors", "pattern_refusals")
-    return asdict(replace(layer, **{name: dict(getattr(layer, name)) for name in mappings}))
+    plain: dict[str, Any] = {name: dict(getattr(layer, name)) for name in mappings}
+    return asdict(replace(layer, **plain))
 
 
 def _layer(row: Mapping[str, Any]) -> LayerSpec:

@@ -68,4 +68,5 @@ def _number(part: str) -> int:
 
 
 def _view(is_zero: np.ndarray) -> KernelView:
-    return KernelView(*(int(length) for length in is_zero.shape))
+    positions, inputs, outputs = is_zero.shape
+    return KernelView(int(positions), int(inputs), int(outputs))

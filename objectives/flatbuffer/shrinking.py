@@ -33,7 +33,7 @@ def replace_constants(model: Any, constants: Mapping[int, Uses]) -> None:
     """
     subgraph = model.subgraphs[0]
     changed = {number: uses for number, uses in constants.items() if any(each is not None for each in uses.values())}
-    wanted = {}
+    wanted: dict[int, np.ndarray] = {}
     for number, uses in changed.items():
         wanted |= _apart(subgraph, number, uses)
     users = Counter(tensor.buffer for graph in model.subgraphs for tensor in graph.tensors)

@@ -62,7 +62,7 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
 def _dead_share(layer: Any) -> float:
     """Return the share of the weights that is zero, because it belongs to removed channels."""
     arrays = [variable.numpy() for variable in compressed_variables(layer)]
-    return sum(int((array == 0).sum()) for array in arrays) / sum(array.size for array in arrays)
+    return float(sum(int((array == 0).sum()) for array in arrays) / sum(array.size for array in arrays))
 
 
 def _schedule(ramp: Ramp, sparsity: float, dead: float) -> Any:
