@@ -91,8 +91,8 @@ class Pipeline:
         seconds: dict[str, float] = {}
         tasks = [self._task(stage, candidate, rung, narrowed) for stage in stages_of(candidate.policy)]
         branch = self.tree.branch(tasks)
-        known, weights = branch.deepest_known()
-        weights = start if weights is None else weights
+        known, found = branch.deepest_known()
+        weights = start if found is None else found
         for number, task in enumerate(tasks[known:], start=known):
             started = time.monotonic()
             weights = self.runner.run(task, weights, meter)
