@@ -14,6 +14,7 @@ from paretune.objectives.flatbuffer.cutting import cut_channels
 from paretune.objectives.flatbuffer.formats import quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
+from paretune.objectives.flatbuffer.splitting import split_kernels, why_not_split
 from paretune.objectives.flatbuffer.stored import file_format
 from paretune.objectives.flatbuffer.template import build_template
 from paretune.objectives.keras_door import tf
@@ -32,6 +33,7 @@ from paretune.objectives.pipeline.recalibration import Recalibration
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.ranks.lowering import ranks_of
 from paretune.objectives.rows import Rows
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.stage_running import EngineOrReference
@@ -51,8 +53,8 @@ from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128
 
-#: What the interpreter does depends on these alone: the channels and the number format of every layer.
-Graph = tuple[tuple[float, Quantization], ...]
+#: What the interpreter does depends on these alone: the channels, the rank and the number format of every layer.
+Graph = tuple[tuple[float, int | None, Quantization], ...]
 
 
 class KerasEvaluator:
@@ -97,7 +99,7 @@ class KerasEvaluator:
         self._latency_base = latency_base or self.baseline_file
         refused = refused_formats(self._template, self.baseline_file, self._calibration)
         self._remover = ChannelRemover(self._model, self._weights, self._data.train.inputs)
-        self._layers = examine(self._model, refused, self._remover.channels)
+        self._layers = examine(self._model, refused, self._remover.channels, why_not_split(self._template))
         self._description = self._describe()
         self._latencies: dict[Graph, Latency] = {}
         self._turnstile = Turnstile(_folder(settings.turnstile_folder))
@@ -173,10 +175,11 @@ class KerasEvaluator:
         with self._turnstile.working():
             weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
             write_weights(self._exportable, weights)
-            float_file = cut_channels(self._template, self._template.fill(self._exportable), trained.kept)
+            whole = cut_channels(self._template, self._template.fill(self._exportable), trained.kept)
+            template, float_file = split_kernels(self._template, whole, ranks_of(candidate.policy))
             formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-            exported = quantize_file(self._template, float_file, formats, self._calibration)
-            fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
+            exported = quantize_file(template, float_file, formats, self._calibration)
+            fidelity = read_fidelity(template, float_file, exported, candidate.policy, self._layers)
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
             measurement = self._measure_proxy(exported, candidate.policy)
@@ -280,7 +283,7 @@ class KerasEvaluator:
     def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
         """Measure what is only asked for its numbers: nothing is kept.
 
-        Latency is measured only if it matters, and only where formats and channels alone differ: zeros and clusters
+        Latency is measured only if it matters, and only where formats, channels and ranks alone differ: zeros and clusters
         leave it alone.
         """
         started = time.monotonic()
@@ -295,12 +298,14 @@ class KerasEvaluator:
         )
 
     def _latency(self, exported: bytes, policy: Policy) -> Latency:
-        """Measure beside the uncompressed file, once for each assignment of channels and number formats.
+        """Measure beside the uncompressed file, once for each assignment of channels, ranks and number formats.
 
         Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
         between trials that are equally fast.
         """
-        graph = tuple((decided.channels, file_format(decided.quantization)) for decided in policy.values())
+        graph = tuple(
+            (decided.channels, decided.rank, file_format(decided.quantization)) for decided in policy.values()
+        )
         if graph not in self._latencies:
             with self._turnstile.alone():
                 self._latencies[graph] = measure_latency(exported, self._latency_base, threads=self._settings.threads)

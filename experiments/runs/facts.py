@@ -92,6 +92,8 @@ def read_description(document: Mapping[str, Any]) -> ModelDescription:
 def _layer(row: Mapping[str, Any]) -> LayerSpec:
     lists = {
         "weight_shape": tuple(row["weight_shape"]),
+        "reads": tuple(row["reads"]),
+        "energies": tuple(row["energies"]),
         "quantizations": tuple(Quantization(mode) for mode in row["quantizations"]),
     }
     return LayerSpec(**{**row, **lists})

@@ -9,13 +9,13 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
-from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 
 
 def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
-    """Train with tfmot's clustering, per tensor; pruned layers that are not clustered keep their zeros.
+    """Train with tfmot's clustering, per tensor; layers that are not clustered keep zeros and ranks.
 
     Returns:
         The weights with at most the distinct values that each layer's cluster count asks for, zero included.
@@ -40,9 +40,9 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
     hold = holder(
         [
-            (variable, False)
+            Held(variable=variable, zeros=task.keeps_zeros(name), rank=decided.rank)
             for name, decided in policy.items()
-            if task.keeps_zeros(name) and decided.clusters is None
+            if decided.clusters is None and (task.keeps_zeros(name) or decided.rank is not None)
             for variable in compressed_variables(wrapped.get_layer(name))
         ]
     )

@@ -10,7 +10,7 @@ from paretune.objectives.pipeline.ramps import Ramp, ramp_of
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
-from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 
@@ -28,11 +28,12 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
     policy = task.policy
     ramp = ramp_of(task)
 
-    narrowed: list[Any] = []
+    held: list[Held] = []
 
     def wrap(layer: Any) -> Any:
-        if layer.name in task.narrowed:
-            narrowed.append(layer)
+        if layer.name in task.narrowed or task.rank(layer.name) is not None:
+            zeros, rank = layer.name in task.narrowed, task.rank(layer.name)
+            held.extend(Held(variable=each, zeros=zeros, rank=rank) for each in compressed_variables(layer))
         sparsity = policy[layer.name].sparsity if layer.name in policy else 0.0
         if sparsity == 0:
             return layer
@@ -40,7 +41,7 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=_schedule(ramp, sparsity, dead))
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
-    hold = holder([(variable, False) for layer in narrowed for variable in compressed_variables(layer)])
+    hold = holder(held)
     # The callback sets the step before each batch and masks the weights once more at the end of the epoch.
     update = tfmot.sparsity.keras.UpdatePruningStep()
     fit(wrapped, data, task, meter, callbacks=[update, AfterEachStep(hold)])
