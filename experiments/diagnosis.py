@@ -21,6 +21,7 @@ def diagnosis_document(description: ModelDescription) -> dict[str, Any]:
                 "weights": spec.weights,
                 "distinct": spec.distinct,
                 "macs": spec.macs,
+                "largest_rank": len(spec.energies),
                 "sparsity": spec.prunable,
                 "clusters": spec.clusterable,
                 "quantization": [str(mode) for mode in spec.quantizations],

@@ -283,8 +283,8 @@ class KerasEvaluator:
     def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
         """Measure what is only asked for its numbers: nothing is kept.
 
-        Latency is measured only if it matters, and only where formats, channels and ranks alone differ: zeros and clusters
-        leave it alone.
+        Latency is measured only if it matters, and only where formats, channels and ranks alone differ: zeros and
+        clusters leave it alone.
         """
         started = time.monotonic()
         with self._turnstile.working():

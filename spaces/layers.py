@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 
-
 #: Energies are told in so many digits.
 _ROUNDING = 1e-6
 

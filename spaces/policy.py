@@ -147,7 +147,7 @@ def read_choice(knob: str, value: object) -> Any:
         return None
     if not _is_number(value) or not 0 < value < 1:  # type: ignore[operator]  # _is_number has checked it
         raise ConfigurationError(
-            f"Choices of `rank` must be none or shares of the squared singular values to keep, in (0, 1); got {value!r}."
+            f"`rank` choices must be none or shares of the squared singular values to keep, in (0, 1), got {value!r}."
         )
     return float(value)  # type: ignore[arg-type]  # _is_number has checked it
 

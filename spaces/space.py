@@ -177,9 +177,7 @@ class Space:
         return frozenset(found)
 
     def _normal(self, policies: Mapping[str, LayerPolicy]) -> Policy:
-        return Policy(
-            tuple((spec.name, spec.normal_form(without_idle_rank(spec, policies))) for spec in self.layers)
-        )
+        return Policy(tuple((spec.name, spec.normal_form(without_idle_rank(spec, policies))) for spec in self.layers))
 
 
 def policy_of_names(document: Mapping[str, Any], names: Sequence[str]) -> Policy:

@@ -14,6 +14,7 @@ _MOST_COLUMNS = 60
 _LONGEST_NAME = 30
 _TITLES = {
     "channels": "channels kept",
+    "rank": "rank",
     "sparsity": "sparsity",
     "clusters": "clusters",
     "quantization": "number format",
@@ -108,11 +109,12 @@ def _groups(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[Column]]:
 
 
 def _mild_first(columns: Mapping[Column, None]) -> list[Column]:
-    """Sort by channels removed, sparsity, then by fewer clusters; formats stay in the order of the space."""
+    """Sort by channels removed, rank, sparsity, then by fewer clusters; formats stay in the order of the space."""
 
-    def severity(column: Column) -> tuple[float, float, float]:
+    def severity(column: Column) -> tuple[float, float, float, float]:
         chosen = dict(column)
-        return -chosen.get("channels", 1), chosen.get("sparsity", 0), -(chosen.get("clusters") or 1e9)
+        rank, clusters = (-(chosen.get(knob) or 1e9) for knob in ("rank", "clusters"))
+        return -chosen.get("channels", 1), rank, chosen.get("sparsity", 0), clusters
 
     return sorted(columns, key=severity)
 
@@ -132,7 +134,14 @@ def _rises(layers: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Fl
 
 def _label(column: Column) -> str:
     unit = " clusters" if len(column) > 1 else ""
-    spelled = {"channels": "{:.0%}", "sparsity": "{:.0%}", "clusters": "{}" + unit, "quantization": "{}"}
+    rank = "rank {}" if len(column) > 1 else "{}"
+    spelled = {
+        "channels": "{:.0%}",
+        "rank": rank,
+        "sparsity": "{:.0%}",
+        "clusters": "{}" + unit,
+        "quantization": "{}",
+    }
     return " + ".join(spelled[knob].format(value) for knob, value in column)
 
 

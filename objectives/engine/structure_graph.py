@@ -13,9 +13,10 @@ _PLACES = 1
 
 
 class StructureGraph:
-    """Implements :class:`paretune.objectives.engine.graph.StageGraph` for training with channels removed and ranks lowered.
+    """Implements :class:`paretune.objectives.engine.graph.StageGraph` for training with fewer channels and lower ranks.
 
-    For channels, it is enough that no kernel reads a removed channel: then whatever makes it has no gradient, and stays zero.
+    For channels it is enough that no kernel reads a removed one: then whatever makes it has no gradient, and stays
+    zero.
     """
 
     def __init__(self, model: Any) -> None:

@@ -32,13 +32,13 @@ def read_fidelity(
     """Compare an exported file with the policy it was made for, layer by layer.
 
     A layer with several kernels (a recurrent one) is counted kernel by kernel: weights and zeros are added up, the
-    larger number of distinct values is told. A kernel that the converter split is counted as a whole, and so are the two
-    kernels of a layer with a rank.
+    larger number of distinct values is told. A kernel that the converter split is counted as a whole, and so are the
+    two kernels of a layer with a rank.
 
     A layer is at fault when it has other channels than asked; when it is not stored as two kernels that meet in as many
-    channels as its rank, or as the smaller side of what removed channels left of it; when a kernel has fewer zeros than asked, less one, not
-    counting those that rounding added; when it has more distinct values than clusters were asked; or when it is not
-    stored in the format asked.
+    channels as its rank, or as the smaller side of what removed channels left of it; when a kernel has fewer zeros than
+    asked, less one, not counting those that rounding added; when it has more distinct values than clusters were asked;
+    or when it is not stored in the format asked.
 
     Args:
         template: Tells where the kernels of ``float_file`` are.
@@ -112,9 +112,7 @@ def _channel_faults(spec: LayerSpec, requested: LayerPolicy, found: int) -> list
     return [f"Layer '{spec.name}' must keep {wanted} of {spec.channels} channels, found {found}."]
 
 
-def _rank_faults(
-    graph: Graph, layer: str, requested: LayerPolicy, places: Sequence[KernelPlace]
-) -> list[str]:
+def _rank_faults(graph: Graph, layer: str, requested: LayerPolicy, places: Sequence[KernelPlace]) -> list[str]:
     found = _rank(graph, places)
     if requested.rank is None:
         return [f"Layer '{layer}' must be stored as one kernel, found two of rank {found}."] if found else []

@@ -24,7 +24,7 @@ from paretune.objectives.flatbuffer.template import FloatTemplate
 from paretune.objectives.ranks.spectrum import factors
 from paretune.spaces.errors import Infeasible
 
-#: Operators that can be split. Their kernels have the output channels along the first axis, the inputs along the others.
+#: Operators that can be split. Their kernels have output channels along the first axis, inputs along the others.
 _SPLIT = ("CONV_2D", "FULLY_CONNECTED")
 #: Which input of them is the kernel.
 _KERNEL = 1
@@ -47,9 +47,7 @@ def why_not_split(template: FloatTemplate) -> Mapping[str, str]:
     return reasons
 
 
-def split_kernels(
-    template: FloatTemplate, float_file: bytes, ranks: Mapping[str, int]
-) -> tuple[FloatTemplate, bytes]:
+def split_kernels(template: FloatTemplate, float_file: bytes, ranks: Mapping[str, int]) -> tuple[FloatTemplate, bytes]:
     """Return the file with the kernels of some layers as two of a lower rank, and a template that tells where they are.
 
     It computes what ``float_file`` does if these kernels have that rank, up to rounding. The second kernel keeps the

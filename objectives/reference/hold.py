@@ -41,9 +41,7 @@ def projection(held: Held) -> Callable[[Any], Any]:
     mask = tf.constant(values != 0, dtype=tf.float32) if held.zeros else tf.ones(values.shape)
     if held.rank is not None:
         basis, matrix = tf.constant(span(values, held.rank)), matrix_shape(values.shape)
-        return lambda updated: (
-            tf.reshape(projected(tf.reshape(updated, matrix), basis, tf.matmul), values.shape) * mask
-        )
+        return lambda updated: tf.reshape(projected(tf.reshape(updated, matrix), basis, tf.matmul), values.shape) * mask
     if not held.clustered:
         return lambda updated: updated * mask
     centroids, index = np.unique(values, return_inverse=True)

@@ -40,7 +40,7 @@ class Predictor:
 
     The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
     teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile
-    tells, which depends on channels and number formats alone, corrected as the trials' were.
+    tells, which depends on channels, ranks and number formats alone, corrected as the trials' were.
 
     Args:
         problem: The objectives.
@@ -321,7 +321,7 @@ class Predictor:
         )
 
     def _latency_of(self, base: float, profile: Profile, rows: IntArray) -> FloatArray:
-        """Return the latency ratio: rises by number formats add up, removed channels scale the whole."""
+        """Return the latency ratio: rises by number formats and ranks add up, removed channels scale the whole."""
         latency = np.full(len(rows), base)
         for unit, costs in enumerate(profile.costs):
             if not profile.units[unit].is_width:

@@ -69,7 +69,7 @@ def _front_at(way: IntArray, profile: Profile, widths: Widths, has_latency: bool
     units = []
     for column in others:
         costs = profile.costs[column]
-        parts = [costs.loss, costs.bytes * widths.of_unit(column, rows)[0]]
+        parts = [costs.loss, costs.bytes * widths.of_options(column, rows)[0]]
         units.append(np.stack([*parts, *([costs.latency * ratio] if has_latency else [])], axis=1))
     front = additive_front(units) if units else AdditiveFront(np.zeros((1, 2 + has_latency)), rows[:, :0], True)
     costs = front.costs + np.array([loss, profile.fixed_bytes, *([base * (ratio - 1)] if has_latency else [])])

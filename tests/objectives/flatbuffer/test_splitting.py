@@ -126,7 +126,7 @@ def test_two_kernels_meet_in_as_many_channels_as_the_rank(split, name):
         (Quantization.INT4, 0.6),
     ],
 )
-@pytest.mark.parametrize("name", ("dense", "convolutions"))
+@pytest.mark.parametrize("name", ["dense", "convolutions"])
 def test_both_kernels_are_stored_in_the_number_format_of_their_layer(split, name, form, most):
     from paretune.objectives.flatbuffer.formats import quantize_file
 
