@@ -302,7 +302,8 @@ def test_the_ready_made_experiments_are_valid(path: Path) -> None:
 
 
 def test_every_ready_made_experiment_is_listed() -> None:
-    assert [path.stem for path in READY_MADE] == ["breast_cancer", "diabetes", "digit_rows", "digits", "digits_cnn"]
+    names = ["breast_cancer", "diabetes", "digit_rows", "digits", "digits_cnn", "digits_mlp"]
+    assert [path.stem for path in READY_MADE] == names
 
 
 def test_importing_the_module_is_light() -> None:
