@@ -39,7 +39,7 @@ def examine(
     model: Any,
     refused_formats: Mapping[str, Mapping[Quantization, str]],
     channels: ModelChannels,
-    not_split: Mapping[str, str],
+    not_split: Mapping[str, str] | None = None,
 ) -> tuple[LayerSpec, ...]:
     """Describe the layers that a policy can decide about, in model order.
 
@@ -61,7 +61,7 @@ def examine(
                 channels,
             ),
             layer,
-            not_split,
+            not_split or {},
         )
         for layer in layers
     )

@@ -81,8 +81,8 @@ def _summary(content: CardContent) -> str:
     values = hyperparameters_text(content.trial.candidate.hyperparameters)
     return (
         f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
-        + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels; ")
-        + ("" if summary.ranks == "-" else f"Kernels of rank {summary.ranks} are stored as two; ")
+        + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels. ")
+        + ("" if summary.ranks == "-" else f"Kernels of rank {summary.ranks} are stored as two. ")
         + f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
         + (f" Its hyperparameters were searched too: {values}." if values else "")
     )

@@ -78,11 +78,14 @@ def nearest_of_rank(kernel: FloatArray, rank: int) -> FloatArray:
 def factors(matrix: NDArray[Any], rank: int) -> tuple[FloatArray, FloatArray]:
     """Return two matrices, of shapes (rows, rank) and (rank, columns), whose product is the nearest of that rank.
 
-    Each takes the square roots of the singular values, so that both have weights of like size to be rounded.
+    Each takes the square roots of the singular values, so that both have weights of like size to be rounded. Signs are
+    free, and files must not depend on them: the largest weight of each row of the second is positive.
     """
     left, values, right = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
-    roots = np.sqrt(values[:rank])
-    return (left[:, :rank] * roots).astype(np.float32), (roots[:, None] * right[:rank]).astype(np.float32)
+    left, right = left[:, :rank], right[:rank]
+    signs = np.where(right[np.arange(rank), np.abs(right).argmax(axis=1)] < 0, -1.0, 1.0)
+    roots = np.sqrt(values[:rank]) * signs
+    return (left * roots).astype(np.float32), (roots[:, None] * right).astype(np.float32)
 
 
 def _matrix(kernel: FloatArray) -> NDArray[np.float64]:

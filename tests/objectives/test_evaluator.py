@@ -12,6 +12,7 @@ from paretune.spaces.evaluator import Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.space import SpaceSettings, build_space
 from tests.contracts.evaluator import EvaluatorContract, candidate_of
 
 pytestmark = pytest.mark.tensorflow
@@ -183,3 +184,21 @@ def test_removed_channels_are_gone_from_the_file_and_the_rest_is_as_asked(keras_
     assert narrow.values["raw_bytes"] < whole.values["raw_bytes"]
     assert narrow.values["latency_ratio"] != whole.values["latency_ratio"]
     assert narrow.values["accuracy"] > 0.5
+
+
+def test_kernels_of_low_rank_are_stored_as_two_and_timed_untrained(settings):
+    timing = build_evaluator(replace(settings, proxy_latency=True))
+    layers = {"conv": {"rank": 2}, "conv2": {"rank": 3, "channels": 0.5}, "head": {"rank": 2, "quantization": "int8"}}
+    space = build_space(timing.describe().layers, SpaceSettings())
+    assert [len(spec.energies) for spec in space.layers] == [4, 7, 3]
+    candidate = replace(candidate_of(timing, DENSE), policy=space.resolve({"layers": layers}))
+    for rung in (Rung.PROXY, Rung.FULL):
+        lowered = timing.evaluate(candidate, rung, Limit())
+        assert lowered.fidelity.is_clean, lowered.fidelity.faults
+        assert {row.layer: (row.rank, row.weights, row.stored_as) for row in lowered.fidelity.layers} == {
+            "conv": (2, 2 * (9 + 8), "float32"),
+            "conv2": (3, 3 * (72 + 4), "float32"),
+            "head": (2, 2 * (64 + 4), "int8"),
+        }
+        assert lowered.values["latency_ratio"] != timing.baseline().values["latency_ratio"]
+    assert lowered.values["accuracy"] > 0.5
