@@ -27,6 +27,7 @@ def diagnosis_document(description: ModelDescription, target_notes: Sequence[str
                 "weights": spec.weights,
                 "distinct": spec.distinct,
                 "macs": spec.macs,
+                "largest_rank": len(spec.energies),
                 "sparsity": spec.prunable,
                 "clusters": spec.clusterable,
                 "quantization": [str(mode) for mode in spec.quantizations],

@@ -21,6 +21,7 @@ from paretune.objectives.keras_door import keras
 from paretune.objectives.kernel_patterns import KernelView, view_of, why_unstructured
 from paretune.objectives.loading.signature import consumers
 from paretune.objectives.macs import count_macs
+from paretune.objectives.ranks.spectrum import energies
 from paretune.objectives.tfmot_support import activation_name, clusters, is_relu, prunes, trains_activation
 from paretune.objectives.weights import compressed_variables
 from paretune.spaces.layers import LayerSpec
@@ -30,9 +31,15 @@ from paretune.spaces.policy import Quantization
 #: Their weights are folded into the layer before them at export, or scale raw inputs: not worth a line.
 _UNREPORTED = ("BatchNormalization", "Normalization")
 
+#: Layers whose kernels can be stored as two of a lower rank.
+_RANKED = ("Dense", "Conv1D", "Conv2D")
+
 
 def examine(
-    model: Any, refused_formats: Mapping[str, Mapping[Quantization, str]], channels: ModelChannels
+    model: Any,
+    refused_formats: Mapping[str, Mapping[Quantization, str]],
+    channels: ModelChannels,
+    not_split: Mapping[str, str] | None = None,
 ) -> tuple[LayerSpec, ...]:
     """Describe the layers that a policy can decide about, in model order.
 
@@ -43,15 +50,34 @@ def examine(
         model: The working copy of the user's model.
         refused_formats: Number formats that the exported file cannot carry, with the reason, by layer name.
         channels: Of the model.
+        not_split: Why a kernel cannot be stored as two, by layer name.
     """
     layers = [layer for layer in model.layers if _is_covered(layer)]
     support = {kind: _kind_support(kind, layers) for kind in {type(layer).__name__ for layer in layers}}
     return tuple(
-        _with_channels(
-            _describe(layer, support[type(layer).__name__], dict(refused_formats.get(layer.name, {})), model), channels
+        _with_rank(
+            _with_channels(
+                _describe(layer, support[type(layer).__name__], dict(refused_formats.get(layer.name, {})), model),
+                channels,
+            ),
+            layer,
+            not_split or {},
         )
         for layer in layers
     )
+
+
+def _with_rank(spec: LayerSpec, layer: Any, not_split: Mapping[str, str]) -> LayerSpec:
+    if spec.kind not in _RANKED or getattr(layer, "groups", 1) > 1:
+        reason = f"Ranks are built for {', '.join(_RANKED)} without groups."
+    elif spec.name in not_split:
+        reason = f"The kernel cannot be stored as two: {not_split[spec.name]}"
+    else:
+        found = energies(compressed_variables(layer)[0].numpy())
+        if found:
+            return replace(spec, energies=found)
+        reason = "No two kernels are smaller than this one."
+    return replace(spec, refusals={**spec.refusals, "rank": reason})
 
 
 def _with_channels(spec: LayerSpec, channels: ModelChannels) -> LayerSpec:

@@ -15,8 +15,9 @@ from paretune.objectives.flatbuffer.cutting import cut_channels
 from paretune.objectives.flatbuffer.formats import check_formats, quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
+from paretune.objectives.flatbuffer.splitting import split_kernels, why_not_split
 from paretune.objectives.flatbuffer.stored import file_format
-from paretune.objectives.flatbuffer.template import build_template
+from paretune.objectives.flatbuffer.template import FloatTemplate, build_template
 from paretune.objectives.keras_door import tf
 from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
@@ -36,6 +37,7 @@ from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.ranks.lowering import ranks_of
 from paretune.objectives.rows import Rows
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.stage_running import EngineOrReference
@@ -55,8 +57,8 @@ from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128
 
-#: What the interpreter does depends on these alone: the channels and the number format of every layer.
-Graph = tuple[tuple[float, Quantization], ...]
+#: What the interpreter does depends on these alone: the channels, the rank and the number format of every layer.
+Graph = tuple[tuple[float, int | None, Quantization], ...]
 
 
 class KerasEvaluator:
@@ -104,7 +106,7 @@ class KerasEvaluator:
         require_free_names(settings, self._task.objective.name)
         refused = refused_formats(self._template, self.baseline_file, self._calibration)
         self._remover = ChannelRemover(self._model, self._weights, self._data.train.inputs)
-        self._layers = examine(self._model, refused, self._remover.channels)
+        self._layers = examine(self._model, refused, self._remover.channels, why_not_split(self._template))
         self._description = self._describe()
         self._latencies: dict[Graph, Latency] = {}
         self._turnstile = Turnstile(_folder(settings.turnstile_folder))
@@ -181,9 +183,9 @@ class KerasEvaluator:
         started = time.monotonic()
         with self._turnstile.working():
             weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
-            float_file, exported = self._export(weights, trained.kept, candidate)
+            template, float_file, exported = self._export(weights, trained.kept, candidate)
             fidelity = read_fidelity(
-                self._template,
+                template,
                 float_file,
                 exported,
                 candidate.policy,
@@ -219,21 +221,23 @@ class KerasEvaluator:
 
     def _export(
         self, weights: LayerWeights, kept: Mapping[str, np.ndarray], candidate: Candidate
-    ) -> tuple[bytes, bytes]:
+    ) -> tuple[FloatTemplate, bytes, bytes]:
         """Return the file of some weights before and after number formats, with the repairs of the recipe.
 
-        Channels that are not kept are gone from both.
+        Channels that are not kept are gone from both, and kernels with a rank are two; the template tells where they
+        are.
         """
         repairs = candidate.recipe.export
         if repairs.equalise:
             weights = equalised(self._joints, weights, candidate.policy)
         write_weights(self._exportable, weights)
-        float_file = cut_channels(self._template, self._template.fill(self._exportable), kept)
+        whole = cut_channels(self._template, self._template.fill(self._exportable), kept)
+        template, float_file = split_kernels(self._template, whole, ranks_of(candidate.policy))
         formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-        exported = quantize_file(self._template, float_file, formats, self._calibration)
+        exported = quantize_file(template, float_file, formats, self._calibration)
         if repairs.correct_bias:
-            exported = correct_biases(self._template, float_file, exported, formats, self._calibration)
-        return float_file, exported
+            exported = correct_biases(template, float_file, exported, formats, self._calibration)
+        return template, float_file, exported
 
     def remeasure(
         self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
@@ -327,8 +331,8 @@ class KerasEvaluator:
     def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
         """Measure what is only asked for its numbers: nothing is kept.
 
-        Latency is measured only if it matters, and only where formats and channels alone differ: zeros and clusters
-        leave it alone.
+        Latency is measured only if it matters, and only where formats, channels and ranks alone differ: zeros and
+        clusters leave it alone.
         """
         started = time.monotonic()
         with self._turnstile.working():
@@ -343,12 +347,14 @@ class KerasEvaluator:
         )
 
     def _latency(self, exported: bytes, policy: Policy) -> Latency:
-        """Measure beside the uncompressed file, once for each assignment of channels and number formats.
+        """Measure beside the uncompressed file, once for each assignment of channels, ranks and number formats.
 
         Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
         between trials that are equally fast.
         """
-        graph = tuple((decided.channels, file_format(decided.quantization)) for decided in policy.values())
+        graph = tuple(
+            (decided.channels, decided.rank, file_format(decided.quantization)) for decided in policy.values()
+        )
         if graph not in self._latencies:
             with self._turnstile.alone():
                 self._latencies[graph] = measure_latency(exported, self._latency_base, threads=self._settings.threads)

@@ -16,7 +16,8 @@ class LayerFidelity:
         layer: Name of the layer.
         requested: Its share of the policy.
         channels: Output channels found; 0 for a layer that must keep all of them.
-        weights: Kernel weights found in the file.
+        rank: Channels in which the two kernels of a layer with a rank meet; 0 where the kernel is whole.
+        weights: Kernel weights found in the file, those of both kernels of a layer with a rank.
         zeros: How many of them are zero, those that rounding added included.
         rounding_zeros: How many of ``zeros`` were not zero before rounding to the number format.
         distinct: Distinct values, zero included: per tensor, or the largest count of any output channel where
@@ -39,6 +40,7 @@ class LayerFidelity:
     stored_as: str
     deflated_bytes: int = 0
     channels: int = 0
+    rank: int = 0
     faults: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ _LAYER_NUMBERS = (
     "stored_as",
     "deflated_bytes",
     "channels",
+    "rank",
 )
 
 

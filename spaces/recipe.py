@@ -242,7 +242,8 @@ def stage_share(stage: str, policy: Policy) -> dict[str, Any]:
     Together with the shares of the stages before it, this decides the weights that a stage gives.
     """
     if stage == "structure":
-        return {name: decided.channels for name, decided in policy.items() if decided.channels < 1}
+        shares = {name: (decided.channels, decided.rank) for name, decided in policy.items()}
+        return {name: share for name, share in shares.items() if share != (1, None)}
     if stage == "prune":
         return {name: decided.sparsity for name, decided in policy.items() if decided.sparsity > 0}
     if stage == "cluster":

@@ -12,7 +12,7 @@ from paretune.experiments.config.yaml_reader import Place
 from paretune.objectives.settings import BALANCED
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Constraint, read_constraints
-from paretune.spaces.policy import KNOBS, LayerPolicy, read_knob
+from paretune.spaces.policy import KNOBS, LayerPolicy, read_choice, read_knob
 from paretune.spaces.recipe import Recipe, read_recipe
 from paretune.spaces.space import SpaceSettings
 
@@ -56,7 +56,7 @@ def _choices(knobs: "KnobsSection", place: Place, problems: Problems, *, layer: 
         read = []
         for index, item in enumerate(values):
             with problems.at(*place, knob, index, layer=layer):
-                read.append(_checked(knob, item))
+                read.append(read_choice(knob, item))
         choices[knob] = tuple(read)
     return choices
 

@@ -90,7 +90,8 @@ def _summary(content: CardContent) -> str:
     values = hyperparameters_text(content.trial.candidate.hyperparameters)
     return (
         f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
-        + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels; ")
+        + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels. ")
+        + ("" if summary.ranks == "-" else f"Kernels of rank {summary.ranks} are stored as two. ")
         + f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
         + (f" Its hyperparameters were searched too: {values}." if values else "")
         + _pattern(content.trial)
@@ -196,13 +197,16 @@ def _policy_table(trial: Trial) -> str:
             (
                 layer,
                 f"{decided.channels:.1%}",
+                "full" if decided.rank is None else str(decided.rank),
                 f"{decided.sparsity:.1%}",
                 clusters,
                 str(decided.quantization),
                 *achieved,
             )
         )
-    return _table(("layer", "channels", "sparsity", "clusters", "format", "zeros", "distinct", "stored as"), rows)
+    return _table(
+        ("layer", "channels", "rank", "sparsity", "clusters", "format", "zeros", "distinct", "stored as"), rows
+    )
 
 
 def _faults(trial: Trial) -> str:

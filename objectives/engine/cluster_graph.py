@@ -23,7 +23,7 @@ from paretune.objectives.weights import LayerWeights, compressed_variables
 class ClusterGraph:
     """Implements :class:`paretune.objectives.engine.graph.StageGraph` for weight clustering.
 
-    Layers that a policy does not cluster use their weights as they are, and are held to their zeros.
+    Layers that a policy does not cluster use their weights as they are, and are held to their zeros and ranks.
     """
 
     def __init__(self, model: Any, numerics: Numerics, places: int, scope: str) -> None:
@@ -56,19 +56,19 @@ class ClusterGraph:
         }
 
     def decide(self, task: StageTask, weights: LayerWeights) -> None:
-        """Set where clusters start, and what must stay zero."""
+        """Set where clusters start, and what must stay zero or of low rank."""
         for name, layer in self._clustered.items():
             layer.decide(task, name, weights[name])
         for name, holds in self._holds.items():
             decided = task.policy.get(name)
             for index, hold in holds:
-                if decided is not None and decided.clusters is None and task.keeps_zeros(name):
-                    hold.hold_zeros(weights[name][index])
+                if decided is not None and decided.clusters is None:
+                    hold.hold_shape(task, name, weights[name][index])
                 else:
                     hold.release()
 
     def after_step(self) -> None:
-        """Hold what is not clustered to its zeros."""
+        """Hold what is not clustered to its zeros and ranks."""
         for holds in self._holds.values():
             for _, hold in holds:
                 hold.project()

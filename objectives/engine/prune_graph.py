@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
+from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
-from paretune.objectives.engine.wrapping import MaskThrough, read_variables, wrapped_model
+from paretune.objectives.engine.wrapping import MaskThrough, position, read_variables, wrapped_model
 from paretune.objectives.keras_door import tf, tfmot
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.pattern_masks import PatternMasks
@@ -18,12 +19,15 @@ from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.patterns import UNSTRUCTURED
 
 _NEVER = np.iinfo(np.int64).max
+#: Nothing is clustered yet.
+_PLACES = 1
 
 
 class PruneGraph:
     """Implements :class:`paretune.objectives.engine.graph.StageGraph` for magnitude pruning.
 
-    Layers without sparsity have a schedule that never comes round: their masks stay one.
+    Layers without sparsity have a schedule that never comes round: their masks stay one. Those of low rank are held to
+    it after each step.
     """
 
     def __init__(self, model: Any, numerics: Numerics, pattern: str = UNSTRUCTURED) -> None:
@@ -38,9 +42,22 @@ class PruneGraph:
             return self._pruned[layer.name]
 
         self.model, self.variables = wrapped_model(model, wrap)
+        self._holds = {
+            layer.name: [
+                (number, Hold(self.variables[layer.name][number], _PLACES, axis=None))
+                for number in (position(layer, variable) for variable in compressed_variables(layer))
+            ]
+            for layer in model.layers
+        }
 
     def decide(self, task: StageTask, weights: LayerWeights) -> None:
-        """Set every layer's schedule."""
+        """Set every layer's schedule, and which are of low rank."""
+        for name, holds in self._holds.items():
+            for number, hold in holds:
+                if task.rank(name) is not None:
+                    hold.hold_shape(task, name, weights[name][number])
+                else:
+                    hold.release()
         ramp = ramp_of(task)
         for name, layer in self._pruned.items():
             layer.schedule.set(ramp, task.policy[name].sparsity if name in task.policy else 0.0)
@@ -50,7 +67,10 @@ class PruneGraph:
                 layer.keep_dead()
 
     def after_step(self) -> None:
-        """Nothing: masks are applied before each forward pass."""
+        """Hold kernels to their ranks; masks are applied before each forward pass."""
+        for holds in self._holds.values():
+            for _, hold in holds:
+                hold.project()
 
     def effective(self) -> dict[str, list[Any]]:
         """Return the weights, masked."""

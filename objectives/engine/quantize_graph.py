@@ -93,11 +93,11 @@ class QuantizeGraph:
                     _keep_inside(wrapped.centroids, task if is_inside else None, name, values, self._axes[name])
                 if not is_inside and decided.clusters is not None:
                     hold.hold_clusters(values)
-                elif not is_inside and task.keeps_zeros(name):
-                    hold.hold_zeros(values)
+                elif not is_inside:
+                    hold.hold_shape(task, name, values)
 
     def after_step(self) -> None:
-        """Hold the layers that are not trained quantized to their zeros and clusters."""
+        """Hold the layers that are not trained quantized to their zeros, clusters and ranks."""
         for holds in self._holds.values():
             for hold in holds:
                 hold.project()

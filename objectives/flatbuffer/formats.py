@@ -29,9 +29,9 @@ def quantize_file(
     all of those have the same. Inputs and outputs of the file stay float32. The same arguments give the same bytes.
 
     Kernels of convolutions have a scale per output channel; of Dense layers one scale, as tfmot trains them, unless
-    BatchNorm is folded in or the format is int4, where one scale is too coarse; of ``int4_block``, each block of 32
-    weights of an output has one, in half precision. Activations of ``int8`` are
-    asymmetric, all else is symmetric.
+    BatchNorm is folded in, they are factors, or the format is int4, where one scale is too coarse; of ``int4_block``,
+    each block of 32 weights of an output has one, in half precision. Activations of ``int8`` are asymmetric, all else
+    is symmetric.
 
     Args:
         template: What ``float_file`` was filled from.

@@ -8,7 +8,7 @@ import numpy as np
 from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
 from paretune.objectives.flatbuffer.pattern_faults import counts_blocks, pattern_faults, stacked_zeros
-from paretune.objectives.flatbuffer.places import KernelPlace
+from paretune.objectives.flatbuffer.places import INNER, OUTER, KernelPlace
 from paretune.objectives.flatbuffer.stored import is_stored_as, kernel_tensor, stored_format
 from paretune.objectives.flatbuffer.template import FloatTemplate
 from paretune.objectives.measure.sizes import deflated_bytes
@@ -47,15 +47,18 @@ def read_fidelity(
     """Compare an exported file with the policy it was made for, layer by layer.
 
     A layer with several kernels (a recurrent one) is counted kernel by kernel: weights and zeros are added up, the
-    larger number of distinct values is told. A kernel that the converter split is counted as a whole.
+    larger number of distinct values is told. A kernel that the converter split is counted as a whole, and so are the
+    two kernels of a layer with a rank.
 
-    A layer is at fault when it has other channels than asked; when a kernel has fewer zeros than asked, less one, not
-    counting those that rounding added; when it has more distinct values than clusters were asked; or when it is not
-    stored in the format asked. Where the zeros of a kernel keep to a pattern, it is at fault when they do not; blocks
-    of zeros are then counted instead of zeros. Layers that lost channels are pruned without a pattern.
+    A layer is at fault when it has other channels than asked; when it is not stored as two kernels that meet in as many
+    channels as its rank, or as the smaller side of what removed channels left of it; when a kernel has fewer zeros than
+    asked, less one, not counting those that rounding added; when it has more distinct values than clusters were asked;
+    or when it is not stored in the format asked. Where the zeros of a kernel keep to a pattern, it is at fault when
+    they do not; blocks of zeros are then counted instead of zeros. Layers that lost channels are pruned without a
+    pattern.
 
     Args:
-        template: What ``float_file`` was filled from.
+        template: Tells where the kernels of ``float_file`` are.
         float_file: The file before number formats.
         exported: The file that would ship.
         policy: What was asked.
@@ -104,6 +107,7 @@ def _read_layer(
     channels = _channels(after, compressed) if spec.channels else 0
     faults = [
         *_channel_faults(spec, requested, channels),
+        *_rank_faults(after, layer, requested, compressed),
         *_sparsity_faults(layer, requested, counts, pattern),
         *_cluster_faults(layer, requested, counts),
         *_format_faults(layer, requested, places, stored),
@@ -112,6 +116,7 @@ def _read_layer(
         layer=layer,
         requested=requested,
         channels=channels,
+        rank=_rank(after, compressed),
         weights=sum(count.weights for count in counts),
         zeros=sum(count.zeros for count in counts),
         rounding_zeros=sum(count.rounding_zeros for count in counts),
@@ -132,7 +137,12 @@ def _deflated_bytes(graph: Graph, places: Sequence[KernelPlace]) -> int:
 
 
 def _channels(graph: Graph, places: Sequence[KernelPlace]) -> int:
-    return max((kernel_tensor(graph, place).shape[place.channel_axis] for place in places), default=0)
+    made = [kernel_tensor(graph, place).shape[place.channel_axis] for place in places if place.part != INNER]
+    return max(made, default=0)
+
+
+def _rank(graph: Graph, places: Sequence[KernelPlace]) -> int:
+    return max((kernel_tensor(graph, place).shape[0] for place in places if place.part == INNER), default=0)
 
 
 def _channel_faults(spec: LayerSpec, requested: LayerPolicy, found: int) -> list[str]:
@@ -140,6 +150,19 @@ def _channel_faults(spec: LayerSpec, requested: LayerPolicy, found: int) -> list
     if not spec.channels or found == wanted:
         return []
     return [f"Layer '{spec.name}' must keep {wanted} of {spec.channels} channels, found {found}."]
+
+
+def _rank_faults(graph: Graph, layer: str, requested: LayerPolicy, places: Sequence[KernelPlace]) -> list[str]:
+    found = _rank(graph, places)
+    if requested.rank is None:
+        return [f"Layer '{layer}' must be stored as one kernel, found two of rank {found}."] if found else []
+    if not found:
+        return [f"Layer '{layer}' must be stored as two kernels of rank {requested.rank}, found one."]
+    inner, outer = (next(kernel_tensor(graph, each) for each in places if each.part == part) for part in (INNER, OUTER))
+    wanted = min(requested.rank, inner.elements // inner.shape[0], outer.shape[0])
+    if found == outer.shape[-1] == wanted:
+        return []
+    return [f"Layer '{layer}' must have rank {wanted}, found kernels of rank {found} and {outer.shape[-1]}."]
 
 
 def _sparsity_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count], pattern: str) -> list[str]:

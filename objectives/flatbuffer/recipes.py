@@ -173,11 +173,12 @@ def _granularity(place: KernelPlace, form: Quantization) -> Any:
 def _has_one_scale(place: KernelPlace, form: Quantization) -> bool:
     """Return whether a kernel gets one scale rather than one per output channel.
 
-    Dense layers do, as tfmot trains them. Not where a norm scales output channels apart, nor in four bits, where one
+    Dense layers do, as tfmot trains them. Not factors of a kernel, which nobody trains and whose channels differ as the
+    singular values do. Not where a norm scales output channels apart, nor in four bits, where one
     scale is too coarse; but always where a norm scales input channels apart: two scales crossing would multiply the
     number of distinct values.
     """
-    if place.operator != "FULLY_CONNECTED":
+    if place.operator != "FULLY_CONNECTED" or place.is_factor:
         return False
     if place.folded_axes:
         return place.channel_axis not in place.folded_axes

@@ -40,6 +40,10 @@ class StageTask:
         """Return whether weights of a layer that are zero must stay so."""
         return layer in self.narrowed or (layer in self.policy and self.policy[layer].sparsity > 0)
 
+    def rank(self, layer: str) -> int | None:
+        """Return the rank that a layer's kernel must keep, or ``None``."""
+        return self.policy[layer].rank if layer in self.policy else None
+
 
 class StageRunner(Protocol):
     """Trains one stage after the other."""

@@ -13,6 +13,7 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import one_shot
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
+from paretune.objectives.ranks.lowering import with_low_ranks
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.layers import FEWEST_PRUNED_CLUSTERS
@@ -25,8 +26,8 @@ class Trained:
     """What the pipeline made of a candidate.
 
     Attributes:
-        weights: Float weights by layer name, with the zeros and clusters of the policy; what makes or reads a removed
-            channel is zero.
+        weights: Float weights by layer name, with the ranks, zeros and clusters of the policy; what makes or reads a
+            removed channel is zero.
         kept: Which output channels stay, for every layer that loses some; shape (channels,).
         training_steps: Optimizer steps spent.
         step_seconds: Wall seconds of these steps alone.
@@ -75,7 +76,8 @@ class Pipeline:
             LimitReached: The limit was spent first.
         """
         removal = self.remover.removal(candidate.policy, candidate.recipe.structure.criterion)
-        start, narrowed = removal.without(self.weights), removal.narrowed
+        narrowed = removal.narrowed
+        start = with_low_ranks(self.model, removal.without(self.weights), candidate.policy)
         if rung is Rung.PROXY:
             imposed = one_shot(
                 self.model,

@@ -12,7 +12,7 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
-from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 from paretune.spaces.recipe import CHANNEL
@@ -23,7 +23,7 @@ _TFMOTS_OWN = {"linear": _Initialisation.LINEAR, "density": _Initialisation.DENS
 
 
 def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
-    """Train with tfmot's clustering; pruned layers that are not clustered keep their zeros.
+    """Train with tfmot's clustering; layers that are not clustered keep zeros and ranks.
 
     By channel, tfmot clusters Conv2D alone: with a bias (it takes the size of the last variable for the number of
     channels), with more weights in a channel than clusters, and, where the layer keeps zeros, with weights left in
@@ -59,9 +59,9 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
                 _start_again(layer, task)
     hold = holder(
         [
-            (variable, False, None)
+            Held(variable=variable, zeros=task.keeps_zeros(name), rank=decided.rank)
             for name, decided in policy.items()
-            if task.keeps_zeros(name) and decided.clusters is None
+            if decided.clusters is None and (task.keeps_zeros(name) or decided.rank is not None)
             for variable in compressed_variables(wrapped.get_layer(name))
         ]
     )

@@ -13,7 +13,7 @@ from paretune.objectives.pipeline.ramps import Ramp, ramp_of
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
-from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.tfmot_support import prunable
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
@@ -35,11 +35,12 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
     ramp = ramp_of(task)
     pattern = task.recipe.pattern if isinstance(task.recipe, PruneRecipe) else UNSTRUCTURED
 
-    narrowed: list[Any] = []
+    held: list[Held] = []
 
     def wrap(layer: Any) -> Any:
-        if layer.name in task.narrowed:
-            narrowed.append(layer)
+        if layer.name in task.narrowed or task.rank(layer.name) is not None:
+            zeros, rank = layer.name in task.narrowed, task.rank(layer.name)
+            held.extend(Held(variable=each, zeros=zeros, rank=rank) for each in compressed_variables(layer))
         sparsity = policy[layer.name].sparsity if layer.name in policy else 0.0
         if sparsity == 0:
             return layer
@@ -51,7 +52,7 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
 
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
-    hold = holder([(variable, False, None) for layer in narrowed for variable in compressed_variables(layer)])
+    hold = holder(held)
     # The callback sets the step before each batch and masks the weights once more at the end of the epoch.
     update = tfmot.sparsity.keras.UpdatePruningStep()
     fit(wrapped, data, task, meter, callbacks=[update, AfterEachStep(hold)])

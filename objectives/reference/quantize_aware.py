@@ -36,7 +36,7 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
-from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.policy import LayerPolicy
@@ -46,7 +46,7 @@ from paretune.spaces.recipe import CHANNEL, TENSOR
 def quantize_aware(
     model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter
 ) -> LayerWeights:
-    """Train with fake int8 quantization in the ``int8_qat`` layers; all layers keep their zeros and clusters.
+    """Train with fake int8 quantization in the ``int8_qat`` layers; all layers keep zeros, clusters and ranks.
 
     Returns:
         Float weights, trained to be rounded.
@@ -68,9 +68,16 @@ def quantize_aware(
     layers = {_plain_name(layer): layer for layer in wrapped.layers}
     hold = holder(
         [
-            (variable, decided.clusters is not None, axes[name])
+            Held(
+                variable=variable,
+                zeros=task.keeps_zeros(name) or decided.clusters is not None,
+                clustered=decided.clusters is not None,
+                axis=axes[name],
+                rank=decided.rank,
+            )
             for name, decided in policy.items()
-            if (task.keeps_zeros(name) or decided.clusters is not None) and not _is_preserved(layers[name])
+            if (task.keeps_zeros(name) or decided.clusters is not None or decided.rank is not None)
+            and not _is_preserved(layers[name])
             for variable in _unquantized(layers[name])
         ]
     )

@@ -333,6 +333,7 @@ def test_every_ready_made_experiment_is_listed() -> None:
         "digits",
         "digits_cnn",
         "digits_low_bits",
+        "digits_mlp",
     ]
 
 

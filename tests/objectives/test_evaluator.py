@@ -15,6 +15,7 @@ from paretune.spaces.layers import untouched_policy
 from paretune.spaces.objective import Direction, FileFunction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.recipe import Candidate, ClusterRecipe, ExportRecipe, Limit, Rung
+from paretune.spaces.space import SpaceSettings, build_space
 from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract, candidate_of
 from tests.objectives.measure.test_vela import HAS_VELA
 
@@ -298,3 +299,34 @@ def test_narrow_layers_are_taught_and_repaired_as_whole_ones_are(keras_evaluator
     assert [row.weights for row in after.fidelity.layers] == [row.weights for row in before.fidelity.layers]
     assert after.artifacts["model.tflite"] != before.artifacts["model.tflite"]
     assert after.values["accuracy"] > 0.5
+
+
+def test_repairs_reach_kernels_of_low_rank(keras_evaluator):
+    space = build_space(keras_evaluator.describe().layers, SpaceSettings())
+    layers = {name: {"rank": 2, "quantization": "int8"} for name in ("conv", "conv2", "head")}
+    plain = replace(candidate_of(keras_evaluator, DENSE), policy=space.resolve({"layers": layers}))
+    repairs = ExportRecipe(equalise=True, correct_bias=True)
+    measured = [
+        keras_evaluator.evaluate(replace(plain, recipe=recipe), Rung.PROXY, Limit())
+        for recipe in (plain.recipe, replace(plain.recipe, export=repairs))
+    ]
+    assert all(each.fidelity.is_clean for each in measured)
+    assert measured[0].values["loss"] != measured[1].values["loss"]
+
+
+def test_kernels_of_low_rank_are_stored_as_two_and_timed_untrained(settings):
+    timing = build_evaluator(replace(settings, proxy_latency=True))
+    layers = {"conv": {"rank": 2}, "conv2": {"rank": 3, "channels": 0.5}, "head": {"rank": 2, "quantization": "int8"}}
+    space = build_space(timing.describe().layers, SpaceSettings())
+    assert [len(spec.energies) for spec in space.layers] == [4, 7, 3]
+    candidate = replace(candidate_of(timing, DENSE), policy=space.resolve({"layers": layers}))
+    for rung in (Rung.PROXY, Rung.FULL):
+        lowered = timing.evaluate(candidate, rung, Limit())
+        assert lowered.fidelity.is_clean, lowered.fidelity.faults
+        assert {row.layer: (row.rank, row.weights, row.stored_as) for row in lowered.fidelity.layers} == {
+            "conv": (2, 2 * (9 + 8), "float32"),
+            "conv2": (3, 3 * (72 + 4), "float32"),
+            "head": (2, 2 * (64 + 4), "int8"),
+        }
+        assert lowered.values["latency_ratio"] != timing.baseline().values["latency_ratio"]
+    assert lowered.values["accuracy"] > 0.5

@@ -52,7 +52,7 @@ def test_knobs_are_read_from_plain_values(knob: str, value: object, read: object
         (
             "sparsty",
             0.5,
-            "Unknown knob 'sparsty'; known are channels, sparsity, clusters, quantization. Did you mean 'sparsity'?",
+            "known are channels, rank, sparsity, clusters, quantization. Did you mean 'sparsity'?",
         ),
         ("sparsity", "half", "`sparsity` must be a number in [0, 1), got 'half'."),
         ("quantization", "int9", "Did you mean 'int8'?"),

@@ -39,7 +39,7 @@ def choices_of(space: Space) -> dict[str, tuple[Any, ...]]:
 
 
 def test_every_layer_has_every_knob_by_default() -> None:
-    searched = [knob for knob in KNOBS if knob != "channels"]  # no channels can go here
+    searched = [knob for knob in KNOBS if knob not in ("channels", "rank")]  # these layers have neither
     assert choices_of(SPACE) == {f"{spec.name}.{knob}": DEFAULT_CHOICES[knob] for spec in MODEL for knob in searched}
     assert SPACE.cardinality == (6 * 5 * 8) ** 4
 
@@ -63,6 +63,7 @@ def test_a_layer_offers_only_what_it_supports() -> None:
     }
     rigid = replace(layer, clusterable=False, quantizations=(FLOAT32,))
     assert build_space((rigid, MODEL[0]), SpaceSettings()).fixed["a"] == {
+        "rank": None,
         "sparsity": 0.0,
         "clusters": None,
         "quantization": FLOAT32,
