@@ -18,6 +18,8 @@ from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.policy import LayerPolicy, Policy
 from paretune.spaces.recipe import TENSOR
 
+_NO_KERNEL = np.zeros((0, 0, 0), dtype=bool)
+
 
 @dataclass(frozen=True, slots=True)
 class _Count:
@@ -225,13 +227,14 @@ def _count(before: Graph, after: Graph, places: Sequence[KernelPlace], *, by_cha
         distinct = _most_distinct(np.concatenate([after.values(tensor).reshape(1, -1) for tensor in tensors], axis=1))
     else:
         distinct = max(_most_distinct(each) for _, each in lines)
+    is_ranked = any(place.part in (INNER, OUTER) for place in parts)  # then no zeros were asked
     return _Count(
         weights=sum(values.size for values in stored),
         zeros=zeros,
         rounding_zeros=zeros - kept,
         distinct=distinct,
         scope=scope,
-        is_zero=stacked_zeros(list(zip(parts, now_zero, strict=True))),
+        is_zero=_NO_KERNEL if is_ranked else stacked_zeros(list(zip(parts, now_zero, strict=True))),
     )
 
 

@@ -24,8 +24,8 @@ def specs_of(*stack, shape=(8, 8, 2), dtype=None, refused=None):
 
 
 def refusals_of(spec):
-    """Return what is refused but channels, which have tests of their own."""
-    return {subject: reason for subject, reason in spec.refusals.items() if subject != "channels"}
+    """Return what is refused but channels and ranks, which have tests of their own."""
+    return {subject: reason for subject, reason in spec.refusals.items() if subject not in ("channels", "rank")}
 
 
 def test_dense_and_convolutions_support_every_knob():
