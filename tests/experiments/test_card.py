@@ -64,10 +64,10 @@ def test_the_card_names_the_pattern_of_the_zeros_where_there_are_any() -> None:
 
 def test_the_card_lists_every_layer_as_asked_and_as_found() -> None:
     rows = re.findall(
-        r"^\| (conv\d) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|", card_text(CARD), flags=re.MULTILINE
+        r"^\| (conv\d) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|", card_text(CARD), flags=re.MULTILINE
     )
     assert [row[0] for row in rows] == ["conv0", "conv1", "conv2", "conv3"]
-    assert [row[4] for row in rows] == [str(decided.quantization) for decided in TRIAL.candidate.policy.values()]
+    assert [row[5] for row in rows] == [str(decided.quantization) for decided in TRIAL.candidate.policy.values()]
     assert "Every layer got what the policy asked for." in card_text(CARD)
 
 

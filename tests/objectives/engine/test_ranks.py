@@ -63,6 +63,7 @@ def rank_of(kernel):
     return np.linalg.matrix_rank(matrix(kernel), tol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_kernel_keeps_its_rank_while_it_is_trained():
     untrained, result = (trained("compiled", rung).weights["stem"][0] for rung in (Rung.PROXY, Rung.FULL))
     assert rank_of(untrained) == rank_of(result) == 2
@@ -82,7 +83,9 @@ def test_a_kernel_of_low_rank_lacks_its_removed_channels_and_those_that_it_reads
     assert not result.weights["branch"][0][:, :, gone].any()
 
 
-@pytest.mark.parametrize("decided", [POLICY, NARROW], ids=["every stage", "narrow"])
+@pytest.mark.parametrize(
+    "decided", [pytest.param(POLICY, marks=pytest.mark.slow, id="every stage"), pytest.param(NARROW, id="narrow")]
+)
 def test_the_engine_trains_low_ranks_as_the_reference_does(decided):
     require_same(trained("compiled", decided=decided).weights, trained("reference", decided=decided).weights)
 
