@@ -317,6 +317,14 @@ def _file_of(values: Mapping[str, float]) -> bytes:
     return json.dumps({name: value for name, value in values.items() if name != "latency_ratio"}).encode()
 
 
+#: What tests search unless they say otherwise: what is searched by default may grow without changing what they show.
+USUAL_CHOICES: dict[str, tuple[Any, ...]] = {
+    "sparsity": (0.0, 0.3, 0.5, 0.7, 0.8, 0.9),
+    "clusters": (None, 32, 16, 8),
+    "quantization": tuple(mode for mode in Quantization if mode is not Quantization.INT4_BLOCK),
+}
+
+
 def _decisions(policy: Policy) -> str:
     """Return a digest of what is decided; knobs that are left alone do not count."""
     untouched = LayerPolicy().to_document()

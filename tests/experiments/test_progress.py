@@ -30,7 +30,7 @@ def test_away_from_a_terminal_every_ended_trial_is_one_plain_line() -> None:
         progress.hear(tick(3, 1))
         progress.hear(TrialEnded(trial=TRIALS[3], front=FRONT, hypervolume=1.0))
     assert (
-        text.getvalue() == f"trial 3  accuracy 0.783  size 3.83 kB  latency 0.87x  front {len(FRONT.points)}  (10 s)\n"
+        text.getvalue() == f"trial 3  accuracy 0.7829  size 3.83 kB  latency 0.87x  front {len(FRONT.points)}  (10 s)\n"
     )
 
 
@@ -143,5 +143,5 @@ def test_on_a_terminal_the_profile_leaves_no_line_behind() -> None:
 )
 def test_a_short_trial_says_that_it_is_short_and_what_becomes_of_it(reason: str, said: str) -> None:
     line = progress_on(io.StringIO(), terminal=False).trial_line(replace(TRIALS[3], rung=Rung.SHORT, reason=reason))
-    assert line.startswith(f"trial 3  short  accuracy 0.783  size 3.83 kB  latency 0.87x  {said}")
+    assert line.startswith(f"trial 3  short  accuracy 0.7829  size 3.83 kB  latency 0.87x  {said}")
     assert line.endswith("(10 s)")

@@ -29,7 +29,7 @@ def lab(*objectives, choices=SMALL_CHOICES):
     proxies = {}
     for policy in plan.policies():
         measured = EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit())
-        proxies[policy.digest] = proxy_of("", policy, measured)
+        proxies[policy.digest] = proxy_of("", problem.recipe, policy, measured)
     profile = read_profile(plan, proxies, "accuracy", 1)
     assert profile is not None
     predictor = Predictor(problem, plan.encoding, EVALUATOR.baseline().values)
@@ -76,7 +76,9 @@ def test_what_only_trained_files_are_measured_by_is_taken_as_the_baselines_until
     )
     plan = ProfilePlan(Encoding(problem.space), amounts=[phone.name])
     proxies = {
-        policy.digest: proxy_of("", policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit()))
+        policy.digest: proxy_of(
+            "", problem.recipe, policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit())
+        )
         for policy in plan.policies()
     }
     profile = read_profile(plan, proxies, "accuracy", 1)
@@ -94,7 +96,9 @@ def test_a_settled_objective_is_known_once_it_was_measured_untrained():
     problem, plan, _, predictor = lab(ARENA)
     row = tuple(np.random.default_rng(3).integers(plan.encoding.option_counts).tolist())
     policy = plan.encoding.policy_of(row)
-    predictor.note(row, proxy_of("", policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit())))
+    predictor.note(
+        row, proxy_of("", problem.recipe, policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit()))
+    )
     guess = predictor.predict(np.array([row]))
     assert 2 ** guess.mean[0, 1] == pytest.approx(measured(problem, plan, [row], ARENA.name)[0])
     assert guess.deviation[0, 1] < 1e-3
