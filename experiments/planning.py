@@ -18,11 +18,12 @@ from paretune.search.feasibility import bound_of
 from paretune.search.front import values_of
 from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
+from paretune.spaces.candidate import Limit
 from paretune.spaces.errors import TrialError, Unsatisfiable
 from paretune.spaces.hyperspace import all_values
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial
 
 #: Measures a policy without training it.

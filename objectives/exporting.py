@@ -17,10 +17,11 @@ from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.equalisation import equalised, joints_of
 from paretune.objectives.ranks.lowering import ranks_of
 from paretune.objectives.weights import LayerWeights, write_weights
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Fidelity
 from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, cluster_scope_of
+from paretune.spaces.recipe import cluster_scope_of
 
 #: Which output channels stay, for every layer that loses some.
 Kept = Mapping[str, NDArray[np.bool_]]

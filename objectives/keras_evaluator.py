@@ -40,13 +40,14 @@ from paretune.objectives.tasks.task import build_task
 from paretune.objectives.weights import LayerWeights, pack_weights, read_weights
 from paretune.objectives.working_copy.fixed_shapes import with_fixed_shapes
 from paretune.objectives.working_copy.prepared import PreparedModel
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128

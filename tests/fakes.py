@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from paretune.search.simulation import MemoryLedger
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.evaluator import Answers, Evaluator, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.hyperspace import Hyperparameter, default_values
@@ -20,7 +21,8 @@ from paretune.spaces.layers import LayerSpec, untouched_policy
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import TrialState
 
 ACCURACY = Objective(name="accuracy", direction=Direction.MAXIMIZE, tolerance=0.001)

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.search.front import Front, find_front, values_of
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, LATENCY, SIZE, USUAL_CHOICES, AnalyticEvaluator, layer_specs

@@ -4,8 +4,9 @@ from dataclasses import replace
 from paretune.experiments.exports.card import CardContent, card_text
 from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import ExportRecipe, PruneRecipe, Recipe
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.resampling import Resampled, with_interval
+from paretune.spaces.stage_recipes import ExportRecipe, PruneRecipe
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import ACCURACY
 from tests.tiny_tflite import example_of_sum_and_product

@@ -16,10 +16,12 @@ from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
 from paretune.experiments.terminal.explanation_text import explanation_lines
 from paretune.search.front import values_of
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import RunError
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
+from paretune.spaces.recipe import Recipe, stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from tests.experiments.evaluators import build_gradual, build_stored, refuse
 from tests.experiments.funnel_runs import make_run

@@ -30,7 +30,7 @@ from paretune.experiments.tracking.sync import sync_run
 from paretune.experiments.tracking.tracker import embedded_store, tracking_store, writing_record
 from paretune.search.front import hypervolume_history, values_of
 from paretune.spaces.errors import RunError
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState, count_trained
 from tests.experiments.sample_trials import OBJECTIVES, sample_front, sample_trials
 

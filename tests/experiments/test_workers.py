@@ -13,10 +13,12 @@ import pytest
 
 from paretune.experiments.workers.pool import WorkerPool
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, MeasurementFailed, RunError, WorkerLost
 from paretune.spaces.evaluator import Split
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from tests.experiments import evaluators as scripted
 from tests.fakes import AnalyticEvaluator
 

@@ -10,7 +10,7 @@ from paretune.objectives.pipeline.centroid_start import NOWHERE, initial_centroi
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.reference.hold import projection
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import INITIALISATIONS, ClusterRecipe, StageRecipe
+from paretune.spaces.stage_recipes import INITIALISATIONS, ClusterRecipe, StageRecipe
 
 pytestmark = pytest.mark.tensorflow
 

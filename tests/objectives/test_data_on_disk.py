@@ -10,8 +10,9 @@ import pytest
 
 from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Limit
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from tests.contracts.evaluator import candidate_of
 
 pytestmark = pytest.mark.tensorflow
@@ -63,7 +64,10 @@ import numpy as np
 from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Limit, PruneRecipe, Recipe, Rung
+from paretune.spaces.candidate import Limit
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import PruneRecipe
 from tests.contracts.evaluator import candidate_of
 
 def anonymous_bytes():

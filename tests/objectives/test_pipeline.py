@@ -16,19 +16,12 @@ from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import compressed_variables, read_weights
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import (
-    Candidate,
-    ClusterRecipe,
-    Limit,
-    PruneRecipe,
-    Recipe,
-    Rung,
-    StageRecipe,
-    stages_of,
-    training_steps_of,
-)
+from paretune.spaces.recipe import Recipe, stages_of, training_steps_of
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
 
 pytestmark = pytest.mark.tensorflow
 

@@ -13,17 +13,11 @@ from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.ranks.spectrum import energies, factors, largest_rank, nearest_of_rank
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import read_weights
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import (
-    Candidate,
-    ClusterRecipe,
-    Limit,
-    PruneRecipe,
-    Recipe,
-    Rung,
-    StageRecipe,
-    StructureRecipe,
-)
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, residual_cnn
 
 pytestmark = pytest.mark.tensorflow

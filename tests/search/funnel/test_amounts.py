@@ -11,9 +11,10 @@ from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.predictor import Predictor
 from paretune.search.funnel.profile import ProfilePlan, read_profile
 from paretune.search.funnel.solving import solve
+from paretune.spaces.candidate import Limit
 from paretune.spaces.objective import ASKED_OBJECTIVES, FILE_OBJECTIVES, Bound, Constraint, Direction, Objective
 from paretune.spaces.proxy import proxy_of
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, TrialState
 from tests.fakes import ACCURACY, AnalyticEvaluator, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem, search

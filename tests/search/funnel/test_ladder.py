@@ -17,10 +17,12 @@ from paretune.search.funnel.ladder import TRIALS_BEFORE_REFUSALS, Ladder, by_fro
 from paretune.search.proposals.families import LEAF
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
+from paretune.spaces.recipe import Recipe, stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import ACCURACY, SIZE, GradualEvaluator, layer_specs, with_baseline
 from tests.search.problems import a_problem, own, search

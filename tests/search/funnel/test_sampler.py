@@ -19,11 +19,13 @@ from paretune.search.proposals.references import Proposal
 from paretune.search.proxies import ProxyBook
 from paretune.search.settings import FUNNEL, SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import ConfigurationError, MeasurementFailed
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import STAGES, Candidate, Limit, Rung, stage_share, stages_of
+from paretune.spaces.recipe import STAGES, stage_share, stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
 from tests.contracts.samplers import EVALUATOR, Build, SamplerContract
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, GradualEvaluator, with_baseline

@@ -10,7 +10,7 @@ from paretune.search.variants.hyperparameters import hyperparameters_of
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.hyperspace import OFF, Hyperparameter
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial
 from tests.fakes import AnalyticEvaluator, with_baseline
