@@ -29,7 +29,7 @@ def build():
 """
 
 
-@pytest.mark.parametrize("engine", ["compiled", "reference"])
+@pytest.mark.parametrize("engine", ["compiled", pytest.param("reference", marks=pytest.mark.slow)])
 def test_a_trial_on_a_folder_of_arrays_gives_what_it_gives_on_the_same_npz(tmp_path: Path, engine):
     (tmp_path / "small.py").write_text(MODEL)
     generator = np.random.default_rng(0)
