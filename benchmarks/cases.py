@@ -10,7 +10,16 @@ from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import STAGES, Candidate, PruneRecipe, Recipe, StageRecipe, StructureRecipe, stages_of
+from paretune.spaces.recipe import (
+    STAGES,
+    Candidate,
+    ClusterRecipe,
+    PruneRecipe,
+    Recipe,
+    StageRecipe,
+    StructureRecipe,
+    stages_of,
+)
 from paretune.spaces.space import SpaceSettings, build_space
 
 _CHOICES = {
@@ -56,7 +65,7 @@ class Case:
         return Recipe(
             structure=StructureRecipe(epochs=prune, batch_size=self.batch_size),
             prune=PruneRecipe(epochs=prune, batch_size=self.batch_size),
-            cluster=StageRecipe(epochs=cluster, batch_size=self.batch_size),
+            cluster=ClusterRecipe(epochs=cluster, batch_size=self.batch_size),
             quantize=StageRecipe(epochs=quantize, batch_size=self.batch_size),
         )
 

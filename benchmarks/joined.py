@@ -71,6 +71,7 @@ def _searched(kind: str, seed: int, trials: int, folder: Path) -> Path:
     experiment = _ready_made()
     experiment["search"] = {**experiment["search"], "seed": seed}
     experiment |= {"budget": {"trials": trials}, "tracking": "off"}
+    del experiment["recipe"]["prune"]["pattern"]  # it is the model that is searched too, or not
     if kind == "fixed":
         (folder / "joined.py").write_bytes(Path(__file__).read_bytes())
         (folder / "figures.py").write_bytes(Path(__file__).with_name("figures.py").read_bytes())

@@ -27,10 +27,12 @@ def diagnosis_document(description: ModelDescription, target_notes: Sequence[str
                 "weights": spec.weights,
                 "distinct": spec.distinct,
                 "macs": spec.macs,
+                "largest_rank": len(spec.energies),
                 "sparsity": spec.prunable,
                 "clusters": spec.clusterable,
                 "quantization": [str(mode) for mode in spec.quantizations],
                 "refusals": dict(spec.refusals),
+                "pattern_refusals": dict(spec.pattern_refusals),
             }
             for spec in description.layers
         ],

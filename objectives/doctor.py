@@ -9,49 +9,75 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
     cluster_preserve_quantize_registry as cluster_preserve,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
     Default8BitQuantizeRegistry,
 )
-from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
 from paretune.objectives.channels.groups import ModelChannels
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernel_patterns import KernelView, view_of, why_unstructured
 from paretune.objectives.loading.signature import consumers
 from paretune.objectives.macs import count_macs
-from paretune.objectives.tfmot_support import activation_name, is_relu, trains_activation
+from paretune.objectives.ranks.spectrum import energies
+from paretune.objectives.tfmot_support import activation_name, clusters, is_relu, prunes, trains_activation
 from paretune.objectives.weights import compressed_variables
 from paretune.spaces.layers import LayerSpec
+from paretune.spaces.patterns import PATTERNS, TWO_OF_FOUR
 from paretune.spaces.policy import Quantization
 
 #: Their weights are folded into the layer before them at export, or scale raw inputs: not worth a line.
 _UNREPORTED = ("BatchNormalization", "Normalization")
 
+#: Layers whose kernels can be stored as two of a lower rank.
+_RANKED = ("Dense", "Conv1D", "Conv2D")
+
 
 def examine(
-    model: Any, refused_formats: Mapping[str, Mapping[Quantization, str]], channels: ModelChannels
+    model: Any,
+    refused_formats: Mapping[str, Mapping[Quantization, str]],
+    channels: ModelChannels,
+    not_split: Mapping[str, str] | None = None,
 ) -> tuple[LayerSpec, ...]:
     """Describe the layers that a policy can decide about, in model order.
 
-    Only the pointwise part of a SeparableConv2D is decided about. A layer with several such variables (LSTM, GRU) is
-    described by the shape of the first and the weights of all.
+    Only the pointwise part of a SeparableConv2D is decided about. A layer with several such variables (a recurrent
+    one) is described by the shape of the first and the weights of all.
 
     Args:
         model: The working copy of the user's model.
         refused_formats: Number formats that the exported file cannot carry, with the reason, by layer name.
         channels: Of the model.
+        not_split: Why a kernel cannot be stored as two, by layer name.
     """
     layers = [layer for layer in model.layers if _is_covered(layer)]
     support = {kind: _kind_support(kind, layers) for kind in {type(layer).__name__ for layer in layers}}
     return tuple(
-        _with_channels(
-            _describe(layer, support[type(layer).__name__], dict(refused_formats.get(layer.name, {})), model), channels
+        _with_rank(
+            _with_channels(
+                _describe(layer, support[type(layer).__name__], dict(refused_formats.get(layer.name, {})), model),
+                channels,
+            ),
+            layer,
+            not_split or {},
         )
         for layer in layers
     )
+
+
+def _with_rank(spec: LayerSpec, layer: Any, not_split: Mapping[str, str]) -> LayerSpec:
+    if spec.kind not in _RANKED or getattr(layer, "groups", 1) > 1:
+        reason = f"Ranks are built for {', '.join(_RANKED)} without groups."
+    elif spec.name in not_split:
+        reason = f"The kernel cannot be stored as two: {not_split[spec.name]}"
+    else:
+        found = energies(compressed_variables(layer)[0].numpy())
+        if found:
+            return replace(spec, energies=found)
+        reason = "No two kernels are smaller than this one."
+    return replace(spec, refusals={**spec.refusals, "rank": reason})
 
 
 def _with_channels(spec: LayerSpec, channels: ModelChannels) -> LayerSpec:
@@ -80,7 +106,8 @@ def _why_not_covered(layer: Any) -> str:
     if compressed_variables(layer):
         return f"It is used {len(layer.inbound_nodes)} times; shared layers stay as trained."
     if isinstance(layer, keras.layers.Wrapper):
-        return f"The layer inside {kind} is not reached by any knob; it stays float32."
+        inner = type(layer.layer).__name__
+        return f"No knob reaches a {inner} layer inside {kind}; it stays float32."
     return f"No knob covers {kind} layers; it stays float32."
 
 
@@ -103,12 +130,7 @@ def _kind_support(kind: str, layers: list[Any]) -> _KindSupport:
         and cluster_preserve.ClusterPreserveQuantizeRegistry(False).supports(layer)
         and bool(registry.get_quantize_config(layer).get_weights_and_quantizers(layer))
     )
-    # A registry also supports layers in which it then finds nothing to do, such as DepthwiseConv2D.
-    prunes = PruneRegistry.supports(layer) and bool(PruneRegistry.make_prunable(layer).get_prunable_weights())
-    clusters = ClusteringRegistry.supports(layer) and bool(
-        ClusteringRegistry.make_clusterable(layer).get_clusterable_weights()
-    )
-    return _KindSupport(prunes, clusters, trains_quantized)
+    return _KindSupport(prunes(layer), clusters(layer), trains_quantized)
 
 
 def _describe(layer: Any, support: _KindSupport, refused: dict[Quantization, str], model: Any) -> LayerSpec:
@@ -123,6 +145,7 @@ def _describe(layer: Any, support: _KindSupport, refused: dict[Quantization, str
         refusals["sparsity"] = f"tfmot does not prune {kind} layers."
     if not support.clusters:
         refusals["clusters"] = f"tfmot does not cluster {kind} layers."
+    views = [view_of(kind, array.shape) for array in arrays] if support.prunes else []
     return LayerSpec(
         name=layer.name,
         kind=kind,
@@ -134,7 +157,22 @@ def _describe(layer: Any, support: _KindSupport, refused: dict[Quantization, str
         clusterable=support.clusters,
         quantizations=tuple(mode for mode in Quantization if mode not in refused),
         refusals=refusals,
+        pattern_floors=_pattern_floors(views),
+        pattern_refusals={
+            pattern: next(filter(None, reasons))
+            for pattern in PATTERNS
+            if any(reasons := [why_unstructured(pattern, view) for view in views])
+        },
     )
+
+
+def _pattern_floors(views: list[KernelView]) -> dict[str, float]:
+    """Return the sparsity that 2:4 gives the kernels of a layer by itself; kernels that it does not fit have none."""
+    fitting = [view for view in views if not why_unstructured(TWO_OF_FOUR, view)]
+    if not fitting:
+        return {}
+    zeros = sum(view.rows * view.outputs - view.kept_of_four for view in fitting)
+    return {TWO_OF_FOUR: zeros / sum(view.rows * view.outputs for view in views)}
 
 
 def _why_not_trained_quantized(layer: Any, support: _KindSupport, model: Any) -> str:

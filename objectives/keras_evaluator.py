@@ -10,12 +10,14 @@ import numpy as np
 
 from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.doctor import examine, examine_others
+from paretune.objectives.flatbuffer.bias_correction import correct_biases
 from paretune.objectives.flatbuffer.cutting import cut_channels
-from paretune.objectives.flatbuffer.formats import quantize_file
+from paretune.objectives.flatbuffer.formats import check_formats, quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
+from paretune.objectives.flatbuffer.splitting import split_kernels, why_not_split
 from paretune.objectives.flatbuffer.stored import file_format
-from paretune.objectives.flatbuffer.template import build_template
+from paretune.objectives.flatbuffer.template import FloatTemplate, build_template
 from paretune.objectives.keras_door import tf
 from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
@@ -29,10 +31,13 @@ from paretune.objectives.measure.resampling import resample
 from paretune.objectives.measure.sizes import file_sizes
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.pipeline.copies import fresh_copy
+from paretune.objectives.pipeline.equalisation import equalised, joints_of
 from paretune.objectives.pipeline.recalibration import Recalibration
 from paretune.objectives.pipeline.stage_tree import StageTree
+from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
+from paretune.objectives.ranks.lowering import ranks_of
 from paretune.objectives.rows import Rows
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.stage_running import EngineOrReference
@@ -47,13 +52,13 @@ from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.recipe import Candidate, Limit, Rung, cluster_scope_of
 from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128
 
-#: What the interpreter does depends on these alone: the channels and the number format of every layer.
-Graph = tuple[tuple[float, Quantization], ...]
+#: What the interpreter does depends on these alone: the channels, the rank and the number format of every layer.
+Graph = tuple[tuple[float, int | None, Quantization], ...]
 
 
 class KerasEvaluator:
@@ -91,6 +96,7 @@ class KerasEvaluator:
         self._task.check(self._data)
         self._loss_weights = loss_weights(self._data.train, self._task.outputs, settings.class_weights)
         self._template = build_template(self._model)
+        self._joints = joints_of(self._model)
         self._exportable = fresh_copy(self._model, self._weights)
         self._recalibrate = Recalibration(self._model, self._data.train.inputs)
         self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
@@ -100,7 +106,7 @@ class KerasEvaluator:
         require_free_names(settings, self._task.objective.name)
         refused = refused_formats(self._template, self.baseline_file, self._calibration)
         self._remover = ChannelRemover(self._model, self._weights, self._data.train.inputs)
-        self._layers = examine(self._model, refused, self._remover.channels)
+        self._layers = examine(self._model, refused, self._remover.channels, why_not_split(self._template))
         self._description = self._describe()
         self._latencies: dict[Graph, Latency] = {}
         self._turnstile = Turnstile(_folder(settings.turnstile_folder))
@@ -108,7 +114,8 @@ class KerasEvaluator:
 
     def _build_pipeline(self) -> tuple[EngineOrReference, Pipeline]:
         data, settings = self._data.train, self._settings
-        training = TrainingData(data.inputs, data.targets, self._task.losses(), self._loss_weights)
+        teacher = Teacher(self._model, data.inputs, self._task.outputs)
+        training = TrainingData(data.inputs, data.targets, self._task.losses(), self._loss_weights, teacher)
         runner = EngineOrReference(self._model, training, self._turnstile.working, engine=settings.engine)
         tree = StageTree(self._description.fingerprint, _folder(settings.stage_folder), settings.stage_bytes)
         return runner, Pipeline(self._model, self._weights, training.samples, self._remover, runner, tree)
@@ -167,6 +174,7 @@ class KerasEvaluator:
         """
         if candidate.architecture != self._prepared.digest:
             raise ValueError(f"candidate is of model {candidate.architecture}, this evaluates {self._prepared.digest}")
+        self._check_formats(candidate)
         try:
             trained = self._pipeline.train(candidate, rung, limit)
         except tf.errors.ResourceExhaustedError as error:
@@ -175,11 +183,16 @@ class KerasEvaluator:
         started = time.monotonic()
         with self._turnstile.working():
             weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
-            write_weights(self._exportable, weights)
-            float_file = cut_channels(self._template, self._template.fill(self._exportable), trained.kept)
-            formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-            exported = quantize_file(self._template, float_file, formats, self._calibration)
-            fidelity = read_fidelity(self._template, float_file, exported, candidate.policy, self._layers)
+            template, float_file, exported = self._export(weights, trained.kept, candidate)
+            fidelity = read_fidelity(
+                template,
+                float_file,
+                exported,
+                candidate.policy,
+                self._layers,
+                pattern=candidate.recipe.prune.pattern,
+                cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
+            )
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
             measurement = self._measure_proxy(exported, candidate.policy)
@@ -198,6 +211,33 @@ class KerasEvaluator:
                 **({"fallback": self._runner.fallback} if self._runner.fallback else {}),
             },
         )
+
+    def _check_formats(self, candidate: Candidate) -> None:
+        """Raise before training where a layer gets too narrow for its number format."""
+        kept = self._remover.removal(candidate.policy, candidate.recipe.structure.criterion).kept()
+        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
+        if kept and Quantization.INT4_BLOCK in formats.values():
+            check_formats(self._template, cut_channels(self._template, self.baseline_file, kept), formats)
+
+    def _export(
+        self, weights: LayerWeights, kept: Mapping[str, np.ndarray], candidate: Candidate
+    ) -> tuple[FloatTemplate, bytes, bytes]:
+        """Return the file of some weights before and after number formats, with the repairs of the recipe.
+
+        Channels that are not kept are gone from both, and kernels with a rank are two; the template tells where they
+        are.
+        """
+        repairs = candidate.recipe.export
+        if repairs.equalise:
+            weights = equalised(self._joints, weights, candidate.policy)
+        write_weights(self._exportable, weights)
+        whole = cut_channels(self._template, self._template.fill(self._exportable), kept)
+        template, float_file = split_kernels(self._template, whole, ranks_of(candidate.policy))
+        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
+        exported = quantize_file(template, float_file, formats, self._calibration)
+        if repairs.correct_bias:
+            exported = correct_biases(template, float_file, exported, formats, self._calibration)
+        return template, float_file, exported
 
     def remeasure(
         self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
@@ -291,8 +331,8 @@ class KerasEvaluator:
     def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
         """Measure what is only asked for its numbers: nothing is kept.
 
-        Latency is measured only if it matters, and only where formats and channels alone differ: zeros and clusters
-        leave it alone.
+        Latency is measured only if it matters, and only where formats, channels and ranks alone differ: zeros and
+        clusters leave it alone.
         """
         started = time.monotonic()
         with self._turnstile.working():
@@ -307,12 +347,14 @@ class KerasEvaluator:
         )
 
     def _latency(self, exported: bytes, policy: Policy) -> Latency:
-        """Measure beside the uncompressed file, once for each assignment of channels and number formats.
+        """Measure beside the uncompressed file, once for each assignment of channels, ranks and number formats.
 
         Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
         between trials that are equally fast.
         """
-        graph = tuple((decided.channels, file_format(decided.quantization)) for decided in policy.values())
+        graph = tuple(
+            (decided.channels, decided.rank, file_format(decided.quantization)) for decided in policy.values()
+        )
         if graph not in self._latencies:
             with self._turnstile.alone():
                 self._latencies[graph] = measure_latency(exported, self._latency_base, threads=self._settings.threads)

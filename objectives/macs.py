@@ -45,6 +45,10 @@ def _recurrent(layer: Any, given: _Shape | list[_Shape], _: _Shape) -> int:
     return _product(sequence[1:2]) * (_size(layer.cell.kernel) + _size(layer.cell.recurrent_kernel))
 
 
+def _both_ways(layer: Any, given: _Shape | list[_Shape], output: _Shape) -> int:
+    return sum(_recurrent(each, given, output) for each in (layer.forward_layer, layer.backward_layer))
+
+
 _COUNTS: Mapping[str, Callable[[Any, Any, _Shape], int]] = {
     "Dense": _dense,
     "Conv1D": _convolution,
@@ -55,6 +59,7 @@ _COUNTS: Mapping[str, Callable[[Any, Any, _Shape], int]] = {
     "LSTM": _recurrent,
     "GRU": _recurrent,
     "SimpleRNN": _recurrent,
+    "Bidirectional": _both_ways,
 }
 
 

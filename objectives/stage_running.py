@@ -3,11 +3,11 @@
 import sys
 from typing import Any
 
-from paretune.objectives.engine.compiled import AtWork, StatefulKernel
+from paretune.objectives.engine.compiled import StatefulKernel
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import tf
 from paretune.objectives.pipeline.meter import Meter
-from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import LayerWeights

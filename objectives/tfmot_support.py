@@ -1,12 +1,48 @@
-"""What tfmot's quantization-aware training knows, beyond what its registries tell."""
+"""What tfmot knows, beyond what its registries tell, and what it is told."""
 
 from typing import Any
 
+from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware_activation import (
     QuantizeAwareActivation,
 )
+from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
 from paretune.objectives.keras_door import keras
+from paretune.objectives.weights import compressed_variables
+
+
+def prunable(layer: Any) -> Any:
+    """Return ``layer``, having told tfmot which of its weights to prune where tfmot does not know them.
+
+    Its registry leaves Bidirectional out; its wrapper takes any layer that names its weights.
+    """
+    if isinstance(layer, keras.layers.Bidirectional):
+        layer.get_prunable_weights = lambda: compressed_variables(layer)
+    return layer
+
+
+def can_wrap_for_pruning(layer: Any) -> bool:
+    """Whether tfmot's pruning wrapper takes a layer, built or not; it may find no weights in it."""
+    return hasattr(layer, "get_prunable_weights") or bool(PruneRegistry.supports(layer))
+
+
+def prunes(layer: Any) -> bool:
+    """Whether tfmot, told by :func:`prunable`, prunes a built layer; this changes it.
+
+    The registry also supports layers in which it then finds nothing to do, such as DepthwiseConv2D.
+    """
+    told = prunable(layer)
+    if hasattr(told, "get_prunable_weights"):
+        return bool(told.get_prunable_weights())
+    return bool(PruneRegistry.supports(layer)) and bool(PruneRegistry.make_prunable(layer).get_prunable_weights())
+
+
+def clusters(layer: Any) -> bool:
+    """Whether tfmot clusters weights of a built layer; this changes it."""
+    return bool(ClusteringRegistry.supports(layer)) and bool(
+        ClusteringRegistry.make_clusterable(layer).get_clusterable_weights()
+    )
 
 
 def trains_activation(layer: Any) -> bool:

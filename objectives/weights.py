@@ -11,6 +11,20 @@ from numpy.typing import NDArray
 #: Weights of every layer that has any: arrays in the layer's own order, by layer name.
 LayerWeights = Mapping[str, list[NDArray[np.float32]]]
 
+_RECURRENT_KINDS = ("LSTM", "GRU", "SimpleRNN")
+
+
+def _both_ways(layer: Any) -> list[Any]:
+    directions = (layer.forward_layer, layer.backward_layer)
+    if any(type(each).__name__ not in _RECURRENT_KINDS for each in directions):
+        return []
+    return [variable for each in directions for variable in _recurrent(each)]
+
+
+def _recurrent(layer: Any) -> list[Any]:
+    return [layer.cell.kernel, layer.cell.recurrent_kernel]
+
+
 #: Keras class -> the variables that sparsity and clusters act on, in tfmot's order. SeparableConv2D's depthwise part,
 #: biases and BatchNorm parameters stay as they are (too few bytes to matter, too much accuracy to lose).
 _COMPRESSED: Mapping[str, Callable[[Any], list[Any]]] = {
@@ -21,9 +35,8 @@ _COMPRESSED: Mapping[str, Callable[[Any], list[Any]]] = {
     "DepthwiseConv2D": lambda layer: [layer.depthwise_kernel],
     "SeparableConv2D": lambda layer: [layer.pointwise_kernel],
     "Embedding": lambda layer: [layer.embeddings],
-    "LSTM": lambda layer: [layer.cell.kernel, layer.cell.recurrent_kernel],
-    "GRU": lambda layer: [layer.cell.kernel, layer.cell.recurrent_kernel],
-    "SimpleRNN": lambda layer: [layer.cell.kernel, layer.cell.recurrent_kernel],
+    **dict.fromkeys(_RECURRENT_KINDS, _recurrent),
+    "Bidirectional": _both_ways,
 }
 
 COMPRESSIBLE_KINDS = tuple(_COMPRESSED)

@@ -49,6 +49,21 @@ def digits_resnet() -> Any:
     return _train(model, x_train, y_train, loss=loss, learning_rate=8e-3, weight_decay=0.5, batch_size=64)
 
 
+def digits_mlp() -> Any:
+    """Return two wide dense layers (301,066 parameters), trained on :func:`digits_data`; the outputs are logits."""
+    keras.utils.set_random_seed(_SEED)
+    images = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Flatten(name="pixels")(images)
+    x = keras.layers.Dense(512, activation="relu", name="hidden1")(x)
+    x = keras.layers.Dense(512, activation="relu", name="hidden2")(x)
+    model = keras.Model(images, keras.layers.Dense(10, name="logits")(x), name="digits_mlp")
+
+    data = digits_data()
+    x_train, y_train = _shuffled_copies(data["x_train"], data["y_train"], copies=3)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return _train(model, x_train, y_train, loss=loss, learning_rate=2e-3, weight_decay=0.1, batch_size=64)
+
+
 def digits_cnn(hp: Any) -> Any:
     """Return a small convolutional network for :func:`digits_data`, untrained; its outputs are logits.
 

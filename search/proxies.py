@@ -37,7 +37,7 @@ class ProxyBook:
         self._known = {
             proxy.policy.digest: proxy
             for proxy in ledger.proxies()
-            if proxy.architecture == problem.description.architecture
+            if proxy.is_of(problem.description.architecture, problem.recipe)
         }
         self._failed: set[str] = set()
 
@@ -108,6 +108,6 @@ class ProxyBook:
         except (TrialError, CancelledError):
             self._failed.add(policy.digest)  # a trial of it will tell why
             return
-        proxy = proxy_of(self._problem.description.architecture, policy, measurement)
+        proxy = proxy_of(self._problem.description.architecture, self._problem.recipe, policy, measurement)
         self._ledger.keep_proxy(proxy)
         self._known[policy.digest] = proxy

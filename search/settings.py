@@ -125,10 +125,11 @@ class SearchProblem:
         Raises:
             ConfigurationError: If nothing can be searched about its model.
         """
+        recipe = recipe_with(self.recipe, variant.values)
         return replace(
             self,
             description=variant.description,
-            space=space_of(variant.description, self.space_settings),
-            recipe=recipe_with(self.recipe, variant.values),
+            space=space_of(variant.description, self.space_settings, recipe),
+            recipe=recipe,
             values=variant.values,
         )

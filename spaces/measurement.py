@@ -16,12 +16,14 @@ class LayerFidelity:
         layer: Name of the layer.
         requested: Its share of the policy.
         channels: Output channels found; 0 for a layer that must keep all of them.
-        weights: Kernel weights found in the file.
+        rank: Channels in which the two kernels of a layer with a rank meet; 0 where the kernel is whole.
+        weights: Kernel weights found in the file, those of both kernels of a layer with a rank.
         zeros: How many of them are zero, those that rounding added included.
         rounding_zeros: How many of ``zeros`` were not zero before rounding to the number format.
         distinct: Distinct values, zero included: per tensor, or the largest count of any output channel where
-            BatchNorm is folded in or scales are per channel.
-        distinct_scope: ``tensor`` or ``channel``.
+            BatchNorm is folded in, scales are per channel or the recipe clusters by channel, or of any block where
+            scales are per block.
+        distinct_scope: ``tensor``, ``channel`` or ``block``.
         stored_as: The number format found, in the words of :class:`~paretune.spaces.policy.Quantization` (``int8``
             stands for ``int8_qat`` too: the file cannot tell them apart).
         deflated_bytes: What its stored weights take when they are deflated on their own.
@@ -38,6 +40,7 @@ class LayerFidelity:
     stored_as: str
     deflated_bytes: int = 0
     channels: int = 0
+    rank: int = 0
     faults: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
@@ -56,6 +59,7 @@ _LAYER_NUMBERS = (
     "stored_as",
     "deflated_bytes",
     "channels",
+    "rank",
 )
 
 

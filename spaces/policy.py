@@ -14,8 +14,9 @@ from paretune.spaces.suggest import nearest
 class Quantization(StrEnum):
     """Number format of one layer in the exported file.
 
-    ``dynamic_int8`` and ``int4`` store integer weights and keep float activations; ``int8``, ``int8_qat`` and
-    ``int16x8`` compute in integers, with activation ranges fixed at export (static).
+    ``dynamic_int8``, ``int4`` and ``int4_block`` store integer weights and keep float activations; ``int8``,
+    ``int8_qat`` and ``int16x8`` compute in integers, with activation ranges fixed at export (static). ``int4`` has a
+    scale for each output channel, ``int4_block`` one for each block of 32 weights of a channel.
     """
 
     FLOAT32 = "float32"
@@ -25,10 +26,11 @@ class Quantization(StrEnum):
     INT8_QAT = "int8_qat"
     INT16X8 = "int16x8"
     INT4 = "int4"
+    INT4_BLOCK = "int4_block"
 
     @property
     def weight_bits(self) -> int:
-        """Bits that one stored weight takes."""
+        """Bits that one stored weight takes; scales come on top (half a bit a weight in ``int4_block``)."""
         return _WEIGHT_BITS[self]
 
     @property
@@ -50,6 +52,7 @@ _WEIGHT_BITS = {
     Quantization.INT8_QAT: 8,
     Quantization.INT16X8: 8,
     Quantization.INT4: 4,
+    Quantization.INT4_BLOCK: 4,
 }
 
 
@@ -59,12 +62,15 @@ class LayerPolicy:
 
     Attributes:
         channels: Fraction of the output channels that the layer keeps, in (0, 1]; 1 leaves it as wide as it was.
+        rank: Singular values of the kernel (as a matrix, inputs by outputs) that are kept, at least 1: it is stored as
+            two smaller kernels. ``None`` stores it whole.
         sparsity: Fraction of the remaining weights set to zero, in [0, 1); 0 leaves the layer dense.
         clusters: Distinct weight values kept (zero included), at least 2; ``None`` leaves them free.
         quantization: Number format in the exported file.
     """
 
     channels: float = 1.0
+    rank: int | None = None
     sparsity: float = 0.0
     clusters: int | None = None
     quantization: Quantization = Quantization.FLOAT32
@@ -72,6 +78,8 @@ class LayerPolicy:
     def __post_init__(self) -> None:
         if not _is_number(self.channels) or not 0 < self.channels <= 1:
             raise ConfigurationError(f"`channels` must be in (0, 1], got {self.channels!r}.")
+        if self.rank is not None and (type(self.rank) is not int or self.rank < 1):
+            raise ConfigurationError(f"`rank` must be none or a whole number of at least 1, got {self.rank!r}.")
         if not _is_number(self.sparsity) or not 0 <= self.sparsity < 1:
             raise ConfigurationError(f"`sparsity` must be in [0, 1), got {self.sparsity!r}.")
         if self.clusters is not None and (type(self.clusters) is not int or self.clusters < 2):
@@ -88,13 +96,14 @@ class LayerPolicy:
         """Return plain data, every knob spelled out."""
         return {
             "channels": self.channels,
+            "rank": self.rank,
             "sparsity": self.sparsity,
             "clusters": self.clusters,
             "quantization": str(self.quantization),
         }
 
 
-KNOBS = ("channels", "sparsity", "clusters", "quantization")
+KNOBS = ("channels", "rank", "sparsity", "clusters", "quantization")
 
 _FRACTIONS = {"channels": "(0, 1]", "sparsity": "[0, 1)"}
 
@@ -102,7 +111,7 @@ _FRACTIONS = {"channels": "(0, 1]", "sparsity": "[0, 1)"}
 def read_knob(knob: str, value: object) -> Any:
     """Turn one value of a document into the value :class:`LayerPolicy` takes.
 
-    ``none`` (in any case) and null mean no clusters. Ranges are checked by :class:`LayerPolicy`.
+    ``none`` (in any case) and null mean no clusters, and the full rank. Ranges are checked by :class:`LayerPolicy`.
 
     Raises:
         ConfigurationError: If ``knob`` is unknown or ``value`` is not of its kind.
@@ -113,10 +122,8 @@ def read_knob(knob: str, value: object) -> Any:
         if not _is_number(value):
             raise ConfigurationError(f"`{knob}` must be a number in {_FRACTIONS[knob]}, got {value!r}.")
         return float(value)  # type: ignore[arg-type]  # _is_number has checked it
-    if knob == "clusters":
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            return None
-        return value
+    if knob in ("rank", "clusters"):
+        return None if _is_none(value) else value
     try:
         return Quantization(str(value))
     except ValueError:
@@ -124,6 +131,32 @@ def read_knob(knob: str, value: object) -> Any:
         raise ConfigurationError(
             f"Unknown quantization {value!r}; known are {', '.join(modes)}.{nearest(str(value), modes)}"
         ) from None
+
+
+def read_choice(knob: str, value: object) -> Any:
+    """Turn one choice of a space into a value: as :func:`read_knob`, and checked.
+
+    A choice of ``rank`` is not the rank itself, which would suit one layer and no other, but its energy: which share of
+    the squared singular values of the trained kernel is kept.
+
+    Raises:
+        ConfigurationError: If ``knob`` is unknown, or ``value`` is not of its kind or out of range.
+    """
+    if knob != "rank":
+        read = read_knob(knob, value)
+        LayerPolicy(**{knob: read})
+        return read
+    if _is_none(value):
+        return None
+    if not _is_number(value) or not 0 < value < 1:  # type: ignore[operator]  # _is_number has checked it
+        raise ConfigurationError(
+            f"`rank` choices must be none or shares of the squared singular values to keep, in (0, 1), got {value!r}."
+        )
+    return float(value)  # type: ignore[arg-type]  # _is_number has checked it
+
+
+def _is_none(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.lower() == "none")
 
 
 def _is_number(value: object) -> bool:

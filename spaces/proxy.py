@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
+from paretune.spaces.recipe import Recipe, untrained_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,24 +13,29 @@ class Proxy:
     """A policy measured at the rung ``proxy``: imposed on the trained weights, BatchNorm recalibrated.
 
     Attributes:
-        architecture: Digest of the model.
+        base: Digest of the model and of what its recipe has to do with it, see
+            :func:`~paretune.spaces.recipe.untrained_digest`.
         policy: What was imposed.
         values: As in a trial's measurement.
         layer_bytes: Deflated bytes of each layer's weights on their own.
         seconds: What it cost.
     """
 
-    architecture: str
+    base: str
     policy: Policy
     values: Mapping[str, float]
     layer_bytes: Mapping[str, int]
     seconds: float
 
+    def is_of(self, architecture: str, recipe: Recipe) -> bool:
+        """Return whether its policy measures this on a model under a recipe."""
+        return self.base == untrained_digest(architecture, recipe, self.policy)
 
-def proxy_of(architecture: str, policy: Policy, measurement: Measurement) -> Proxy:
+
+def proxy_of(architecture: str, recipe: Recipe, policy: Policy, measurement: Measurement) -> Proxy:
     """Return what is kept of a measurement at the rung ``proxy``."""
     return Proxy(
-        architecture=architecture,
+        base=untrained_digest(architecture, recipe, policy),
         policy=policy,
         values=dict(measurement.values),
         layer_bytes={layer.layer: layer.deflated_bytes for layer in measurement.fidelity.layers},

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.patterns import UNSTRUCTURED, require_pattern
 from paretune.spaces.policy import Policy, Quantization, digest_of
 from paretune.spaces.suggest import nearest
 
@@ -45,6 +46,11 @@ CRITERIA = ("l1", "entropy")
 #: The stages of the collaborative pipeline, in order.
 STAGES = ("structure", "prune", "cluster", "quantize")
 
+#: Where clusters can start, and what shares one set of them.
+INITIALISATIONS = ("linear", "kmeans++", "density", "random")
+TENSOR, CHANNEL = "tensor", "channel"
+CLUSTER_SCOPES = (TENSOR, CHANNEL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecipe:
@@ -57,6 +63,11 @@ class StageRecipe:
         schedule: Learning rate over the stage: ``constant``, or ``cosine`` (decays to 0).
         optimizer: One of :data:`OPTIMIZERS`, in any case.
         optimizer_arguments: What it is called with beside the learning rate, such as ``{momentum: 0.9}``.
+        distillation: How much of the loss is the distance from what the uncompressed model answers, in [0, 1]; the
+            targets make up the rest. 0 trains on the targets alone (Hinton, Vinyals & Dean 2015, Distilling the
+            knowledge in a neural network).
+        temperature: What the logits of both models are divided by before they are compared, above 0. The higher, the
+            more the model is told about the classes that the uncompressed one ruled out.
     """
 
     epochs: float = 2.0
@@ -65,6 +76,8 @@ class StageRecipe:
     schedule: str = "cosine"
     optimizer: str = "adam"
     optimizer_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    distillation: float = 0.0
+    temperature: float = 2.0
 
     def steps(self, samples: int, rung: Rung = Rung.FULL) -> int:
         """Return the optimizer steps this takes on so many training samples: at least one, a started batch counts."""
@@ -75,10 +88,12 @@ class StageRecipe:
         return max(1, min(self.batch_size, samples))
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate"):
+        for name in ("epochs", "learning_rate", "temperature"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            if not _is_number(value) or not 0 < value < float("inf"):
                 raise ConfigurationError(f"`{name}` must be a number above 0, got {value!r}.")
+        if not _is_number(self.distillation) or not 0 <= self.distillation <= 1:
+            raise ConfigurationError(f"`distillation` must be in [0, 1], got {self.distillation!r}.")
         if type(self.batch_size) is not int or self.batch_size < 1:
             raise ConfigurationError(f"`batch_size` must be a whole number of at least 1, got {self.batch_size!r}.")
         if self.schedule not in ("constant", "cosine"):
@@ -120,10 +135,11 @@ class PruneRecipe(StageRecipe):
 
     Attributes:
         pruning_schedule: ``polynomial`` raises sparsity with a cubic ramp (Zhu & Gupta 2017, To prune, or not to
-            prune), ``constant`` prunes to the target from ``begin`` on.
+            prune), ``constant`` prunes to the target from ``begin`` on, until the stage ends.
         begin: Share of the stage's steps before the first pruning, in [0, 1).
-        end: Share of the steps at which the target is reached, in (begin, 1].
+        end: Share of the steps at which the ramp reaches the target, in (begin, 1].
         frequency: Steps between two updates of the mask, at least 1.
+        pattern: One of :data:`paretune.spaces.patterns.PATTERNS`: where zeros may lie.
     """
 
     epochs: float = 4.0
@@ -131,6 +147,7 @@ class PruneRecipe(StageRecipe):
     begin: float = 0.0
     end: float = 0.75
     frequency: int = 5
+    pattern: str = UNSTRUCTURED
 
     def __post_init__(self) -> None:
         # dataclass(slots=True) makes a new class, which the zero-argument super() would not find
@@ -145,20 +162,73 @@ class PruneRecipe(StageRecipe):
             raise ConfigurationError(f"0 <= `begin` < `end` <= 1 must hold, got {self.begin!r} and {self.end!r}.")
         if type(self.frequency) is not int or self.frequency < 1:
             raise ConfigurationError(f"`frequency` must be a whole number of at least 1, got {self.frequency!r}.")
+        require_pattern(self.pattern)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecipe(StageRecipe):
+    """Training settings of the cluster stage.
+
+    Attributes:
+        initialisation: Where centroids start: ``linear`` between the extremes, ``kmeans++`` (Arthur & Vassilvitskii
+            2007, k-means++: The Advantages of Careful Seeding), ``density`` (evenly over the cumulative distribution)
+            or ``random`` between the extremes. Draws follow from the candidate's seed.
+        scope: What shares one set of centroids: the whole ``tensor``, or each output ``channel`` of dense and
+            convolution layers; other kinds of layers have one set all the same.
+    """
+
+    initialisation: str = "linear"
+    scope: str = TENSOR
+
+    def __post_init__(self) -> None:
+        StageRecipe.__post_init__(self)
+        for name, known in (("initialisation", INITIALISATIONS), ("scope", CLUSTER_SCOPES)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigurationError(
+                    f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}."
+                    f"{nearest(str(value), known)}"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRecipe:
+    """Repairs on the way into the file; nothing is trained for them.
+
+    Attributes:
+        equalise: Whether neighbouring ``int8`` layers are rescaled first, such that their weights span like ranges
+            (Nagel et al. 2019, Data-free quantization through weight equalization and bias correction, sec. 4.1).
+        correct_bias: Whether biases make up for what rounding the weights adds to a layer's mean output (sec. 4.2
+            there).
+    """
+
+    equalise: bool = False
+    correct_bias: bool = False
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if type(value) is not bool:
+                raise ConfigurationError(f"`{entry.name}` must be true or false, got {value!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a candidate is trained, stage by stage."""
+    """How a candidate is trained, stage by stage, and exported."""
 
     structure: StructureRecipe = field(default_factory=StructureRecipe)
     prune: PruneRecipe = field(default_factory=PruneRecipe)
-    cluster: StageRecipe = field(default_factory=StageRecipe)
+    cluster: ClusterRecipe = field(default_factory=ClusterRecipe)
     quantize: StageRecipe = field(default_factory=StageRecipe)
+    export: ExportRecipe = field(default_factory=ExportRecipe)
 
     def to_document(self) -> dict[str, dict[str, Any]]:
         """Return plain data that :func:`read_recipe` reads back to an equal recipe."""
         return {stage.name: asdict(getattr(self, stage.name)) for stage in fields(self)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def stages_of(policy: Policy) -> tuple[str, ...]:
@@ -172,12 +242,18 @@ def stage_share(stage: str, policy: Policy) -> dict[str, Any]:
     Together with the shares of the stages before it, this decides the weights that a stage gives.
     """
     if stage == "structure":
-        return {name: decided.channels for name, decided in policy.items() if decided.channels < 1}
+        shares = {name: (decided.channels, decided.rank) for name, decided in policy.items()}
+        return {name: share for name, share in shares.items() if share != (1, None)}
     if stage == "prune":
         return {name: decided.sparsity for name, decided in policy.items() if decided.sparsity > 0}
     if stage == "cluster":
         return {name: decided.clusters for name, decided in policy.items() if decided.clusters is not None}
     return {name: True for name, decided in policy.items() if decided.quantization is Quantization.INT8_QAT}
+
+
+def cluster_scope_of(policy: Policy, recipe: Recipe) -> str:
+    """Return what shares one set of centroids; a policy without clusters does not depend on what the recipe says."""
+    return recipe.cluster.scope if stage_share("cluster", policy) else TENSOR
 
 
 def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) -> int:
@@ -188,13 +264,34 @@ def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) 
     return sum(stage.steps(samples, rung) for stage in stages)
 
 
+def untrained_digest(architecture: str, recipe: Recipe, policy: Policy) -> str:
+    """Return SHA-256 of what decides, beside the policy, what a candidate measures at the rung ``proxy``.
+
+    That is which channels go, what zeros keep to and what shares a set of clusters, each where the policy has any; and
+    the repairs of the file.
+    """
+    settings = {
+        "structure": recipe.structure.criterion,
+        "prune": recipe.prune.pattern,
+        "cluster": recipe.cluster.scope,
+    }
+    acting = {stage: setting for stage, setting in settings.items() if stage_share(stage, policy)}
+    return digest_of([architecture, acting, asdict(recipe.export)])
+
+
 def read_recipe(document: Mapping[str, Mapping[str, Any]]) -> Recipe:
     """Build a recipe from plain data; what is not named keeps its default.
 
     Raises:
         ConfigurationError: On an unknown stage or setting, or a value out of range; the stage is named.
     """
-    kinds = {"structure": StructureRecipe, "prune": PruneRecipe, "cluster": StageRecipe, "quantize": StageRecipe}
+    kinds = {
+        "structure": StructureRecipe,
+        "prune": PruneRecipe,
+        "cluster": ClusterRecipe,
+        "quantize": StageRecipe,
+        "export": ExportRecipe,
+    }
     stages: dict[str, Any] = {}
     for stage, settings in document.items():
         if stage not in kinds:

@@ -9,8 +9,8 @@ from typing import Any
 
 from paretune.spaces.choices import DEFAULT_CHOICES, nearest_choice, ordered, supports
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.policy import KNOBS, LayerPolicy, Policy, Quantization, read_knob
+from paretune.spaces.layers import LayerSpec, share_of, without_idle_rank
+from paretune.spaces.policy import KNOBS, LayerPolicy, Policy, Quantization, read_choice, read_knob
 from paretune.spaces.suggest import nearest
 
 
@@ -19,7 +19,8 @@ class SpaceSettings:
     """What an experiment file says about its space; names are layer names or globs.
 
     Attributes:
-        choices: Values by knob, for every layer; a knob that is left out takes its default choices.
+        choices: Values by knob, for every layer; a knob that is left out takes its default choices. Those of ``rank``
+            are energies, see :func:`~paretune.spaces.policy.read_choice`.
         layers: Values by knob for the layers a name matches; later entries win.
         groups: Layers that share one decision, as lists of names.
         pinned: Decisions by knob for layers that are not searched; a knob that is left out stays untouched.
@@ -39,7 +40,7 @@ class Parameter:
         name: ``LAYER.KNOB``, with the group's first layer.
         knob: One of :data:`~paretune.spaces.policy.KNOBS`.
         layers: The layers it decides about.
-        choices: Values in order; but for number formats, the later, the smaller the file.
+        choices: Values in order; but for number formats, the later, the smaller the file. Ranks are whole numbers here.
     """
 
     name: str
@@ -140,13 +141,14 @@ class Space:
         """Return the policies among which the smallest file of the space is found: extremes of every knob.
 
         All layers take their highest sparsity and fewest clusters, combined once with the fewest bits and once with
-        each number format that the space knows.
+        each number format that the space knows; and, where that leaves fewer weights, their lowest rank instead.
         """
+        low_ranks = self._ranks_below_sparsity()
         searched = [parameter.choices for parameter in self.parameters if parameter.knob == "quantization"]
         formats = dict.fromkeys(mode for choices in searched for mode in choices)
         found: dict[Policy, None] = {}
         for mode in formats or {Quantization.FLOAT32: None}:
-            for pick_fewest_clusters in (True, False):
+            for pick_fewest_clusters, ranked in product((True, False), dict.fromkeys((low_ranks, frozenset()))):
                 choice = {}
                 for parameter in self.parameters:
                     last = len(parameter.choices) - 1
@@ -154,13 +156,28 @@ class Space:
                         choice[parameter.name] = nearest_choice("quantization", parameter.choices, mode)
                     elif parameter.knob == "clusters":
                         choice[parameter.name] = last if pick_fewest_clusters else 0
+                    elif parameter.knob == "rank":
+                        choice[parameter.name] = last if parameter.name in ranked else 0
                     else:
                         choice[parameter.name] = last
                 found[self.policy(choice)] = None
         return tuple(found)
 
+    def _ranks_below_sparsity(self) -> frozenset[str]:
+        """Return the parameters whose lowest rank leaves fewer weights than the highest sparsity of the same layers."""
+        specs = {spec.name: spec for spec in self.layers}
+        highest = {each.layers: each.choices[-1] for each in self.parameters if each.knob == "sparsity"}
+        found = set()
+        for each in self.parameters:
+            if each.knob == "rank":
+                first = each.layers[0]
+                sparsity = highest.get(each.layers, self.fixed[first].get("sparsity", 0.0))
+                if share_of(specs[first], each.choices[-1], made=1.0, read=1.0) < 1 - sparsity:
+                    found.add(each.name)
+        return frozenset(found)
+
     def _normal(self, policies: Mapping[str, LayerPolicy]) -> Policy:
-        return Policy(tuple((spec.name, spec.normal_form(policies[spec.name])) for spec in self.layers))
+        return Policy(tuple((spec.name, spec.normal_form(without_idle_rank(spec, policies))) for spec in self.layers))
 
 
 def policy_of_names(document: Mapping[str, Any], names: Sequence[str]) -> Policy:
@@ -297,7 +314,17 @@ def _group_choices(specs: Sequence[LayerSpec], knob: str, settings: SpaceSetting
     common = [value for value in offered[0] if all(value in other for other in offered[1:])]
     if not common:
         raise ConfigurationError(f"The group of '{specs[0].name}' has no `{knob}` in common.")
-    return tuple(common)
+    if knob == "rank":
+        common = list(dict.fromkeys(_common_rank(specs, energy) for energy in common))
+    return ordered(knob, common)
+
+
+def _common_rank(specs: Sequence[LayerSpec], energy: float | None) -> int | None:
+    """Return the rank at which every layer keeps a share of its energy; ``None`` where that makes none smaller."""
+    if energy is None:
+        return None
+    rank = max(spec.rank_of(energy) or len(spec.energies) + 1 for spec in specs)
+    return rank if any(rank <= len(spec.energies) for spec in specs) else None
 
 
 def _layer_choices(spec: LayerSpec, knob: str, settings: SpaceSettings) -> tuple[Any, ...]:
@@ -305,16 +332,14 @@ def _layer_choices(spec: LayerSpec, knob: str, settings: SpaceSettings) -> tuple
     for pattern, knobs in settings.layers.items():
         if knob in knobs and (pattern == spec.name or fnmatchcase(spec.name, pattern)):
             asked = knobs[knob]
-    values = [read_knob(knob, value) for value in asked]
-    for value in values:
-        LayerPolicy(**{knob: value})
+    values = [read_choice(knob, value) for value in asked]
     supported = [value for value in dict.fromkeys(values) if supports(spec, knob, value)]
     if not supported:
         reason = spec.refusals.get(str(values[0]) if knob == "quantization" else knob, "")
         raise ConfigurationError(
             f"Layer '{spec.name}' supports none of the `{knob}` choices {[str(value) for value in values]}. {reason}"
         )
-    return ordered(knob, supported)
+    return tuple(supported)
 
 
 def _read_knobs(pattern: str, knobs: Mapping[str, Any]) -> dict[str, Any]:

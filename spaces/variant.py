@@ -7,6 +7,7 @@ from typing import Any
 
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.hyperspace import OFF, Hyperparameter
+from paretune.spaces.layers import under_pattern
 from paretune.spaces.recipe import STAGES, Recipe, Rung
 from paretune.spaces.space import Space, SpaceSettings, build_space
 
@@ -71,13 +72,18 @@ def most_steps(recipe: Recipe, searched: Sequence[Hyperparameter], samples: int)
     return total
 
 
-def space_of(description: ModelDescription, settings: SpaceSettings) -> Space:
+def space_of(description: ModelDescription, settings: SpaceSettings, recipe: Recipe) -> Space:
     """Return the space of a variant's model; entries about layers that it does not have are left out.
+
+    Args:
+        description: The model.
+        settings: What the experiment asks for.
+        recipe: How its candidates are trained: its sparsity pattern may leave fewer choices.
 
     Raises:
         ConfigurationError: If nothing can be searched about it.
     """
-    layers = description.layers
+    layers = under_pattern(description.layers, recipe.prune.pattern)
     return build_space(layers, settings_without_strangers(settings, [layer.name for layer in layers]))
 
 

@@ -36,6 +36,7 @@ _FORMAT_LOSS = {
     Quantization.INT8_QAT: 0.015,
     Quantization.INT16X8: 0.01,
     Quantization.INT4: 0.3,
+    Quantization.INT4_BLOCK: 0.25,
 }
 _FORMAT_SECONDS = {
     Quantization.FLOAT32: 1.0,
@@ -45,6 +46,7 @@ _FORMAT_SECONDS = {
     Quantization.INT8_QAT: 0.6,
     Quantization.INT16X8: 0.9,
     Quantization.INT4: 1.5,
+    Quantization.INT4_BLOCK: 1.5,
 }
 _FILE_OVERHEAD_BYTES = 2000.0
 STEPS_PER_STAGE = 40

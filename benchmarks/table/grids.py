@@ -6,7 +6,7 @@ from pathlib import Path
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import PruneRecipe, Recipe, StageRecipe
+from paretune.spaces.recipe import ClusterRecipe, PruneRecipe, Recipe, StageRecipe
 from paretune.spaces.space import Space, SpaceSettings, build_space
 
 HERE = Path(__file__).resolve().parent
@@ -63,7 +63,7 @@ class Grid:
         prune, cluster, quantize = ((steps - 0.5) / batches for steps in self.steps)
         return Recipe(
             prune=PruneRecipe(epochs=prune),
-            cluster=StageRecipe(epochs=cluster),
+            cluster=ClusterRecipe(epochs=cluster),
             quantize=StageRecipe(epochs=quantize),
         )
 

@@ -32,7 +32,7 @@ def command(experiment: Path, trust_model: bool, format_: str) -> None:
         return
     print_table(layers_table(description.layers))
     for title, lines in (
-        ("Why not:", refusal_lines(description.layers)),
+        ("Why not:", refusal_lines(description.layers, asked.patterns)),
         ("Not searched, for the target:", asked.notes),
         ("Other models, searched too:", hyperparameter_lines(description.hyperspace)),
         ("Good to know:", description.notes),

@@ -195,6 +195,11 @@ class Experiment:
         return self.workers or workers_that_fit(threads)
 
     @property
+    def patterns(self) -> tuple[str, ...]:
+        """The sparsity patterns of the recipe: one, or those that are searched."""
+        return self.recipe_choices.get("prune", {}).get("pattern", (self.recipe.prune.pattern,))
+
+    @property
     def minds_latency(self) -> bool:
         """Whether latency is optimised or bounded, so that it must be known before training too."""
         return _LATENCY in self.minded

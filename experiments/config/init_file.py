@@ -78,9 +78,10 @@ data: {data}
 # What may be decided about each layer. Choices that a layer does not support are left out for it.
 space:
   channels: [1, 0.75, 0.5, 0.25]          # share of the output channels kept: the only one that makes CPUs faster
+  rank: [none]                            # or also 0.9, 0.8: shares of a kernel's energy kept, as two smaller kernels
   sparsity: [0, 0.5, 0.7, 0.8, 0.9]       # share of the weights set to zero; or {{from: 0, to: 0.9, step: 0.1}}
-  clusters: [none, 32, 16, 8]             # distinct weight values kept
-  quantization: [float32, dynamic_int8, int8, int8_qat, int4]   # also float16, int16x8
+  clusters: [none, 32, 16, 8, 4]          # distinct weight values kept
+  quantization: [float32, dynamic_int8, int8, int8_qat, int4]   # also float16, int16x8, int4_block
   # layers: {{head: {{sparsity: [0, 0.5]}}}}   # other choices for the layers a name or glob matches
   # groups: [[block1_*]]                     # layers that share one decision
   # pinned: {{stem: {{quantization: int8}}}}   # layers that are not searched
@@ -100,7 +101,7 @@ objectives: [metric, size_bytes]
 recipe:
   structure: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, criterion: l1}}
   prune: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, pruning_schedule: polynomial}}
-  cluster: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine}}
+  cluster: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine, initialisation: linear, scope: tensor}}
   quantize: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine}}
 
 search:

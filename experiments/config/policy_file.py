@@ -124,6 +124,8 @@ def _spelled(decided: LayerPolicy) -> Any:
 
     clusters = "none" if decided.clusters is None else decided.clusters
     document = CommentedMap(sparsity=decided.sparsity, clusters=clusters, quantization=str(decided.quantization))
+    if decided.rank is not None:
+        document.insert(0, "rank", decided.rank)
     if decided.channels < 1:
         document.insert(0, "channels", decided.channels)
     return document

@@ -40,6 +40,7 @@ class KnobsSection(Section):
     """Choices of every knob: one value, a list of values, or a range (sparsity)."""
 
     channels: Any = None
+    rank: Any = None
     sparsity: Any = None
     clusters: Any = None
     quantization: Any = None

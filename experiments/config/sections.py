@@ -12,14 +12,14 @@ from paretune.experiments.config.yaml_reader import Place
 from paretune.objectives.settings import BALANCED
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Constraint, read_constraints
-from paretune.spaces.policy import KNOBS, LayerPolicy, read_knob
+from paretune.spaces.policy import KNOBS, LayerPolicy, read_choice, read_knob
 from paretune.spaces.recipe import Recipe, read_recipe
 from paretune.spaces.space import SpaceSettings
 
 if TYPE_CHECKING:
     from paretune.experiments.config.schema import KnobsSection, SpaceSection
 
-_FRACTIONS = ("epochs", "learning_rate", "begin", "end")
+_FRACTIONS = ("epochs", "learning_rate", "begin", "end", "distillation", "temperature")
 
 
 def space_settings(space: "SpaceSection", problems: Problems) -> SpaceSettings:
@@ -56,7 +56,7 @@ def _choices(knobs: "KnobsSection", place: Place, problems: Problems, *, layer: 
         read = []
         for index, item in enumerate(values):
             with problems.at(*place, knob, index, layer=layer):
-                read.append(_checked(knob, item))
+                read.append(read_choice(knob, item))
         choices[knob] = tuple(read)
     return choices
 

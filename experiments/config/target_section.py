@@ -6,8 +6,9 @@ from typing import Any
 
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.yaml_reader import Place
+from paretune.spaces.choices import DEFAULT_CHOICES
 from paretune.spaces.policy import KNOBS, LayerPolicy, Quantization
-from paretune.spaces.space import DEFAULT_CHOICES, SpaceSettings
+from paretune.spaces.space import SpaceSettings
 from paretune.spaces.targets import ETHOS_U_FORMATS, Target
 
 _FORMATS = "quantization"

@@ -204,7 +204,7 @@ class _Explaining:
         return self._book.values(replace(self._trial.candidate, policy=policy), Rung.PROXY)
 
     def uniform(self) -> UniformExplanation | None:
-        space = space_of(self._description, self._run.experiment.space)
+        space = space_of(self._description, self._run.experiment.space, self._trial.candidate.recipe)
         policies = uniform_policies(space)
         policies.pop(self._trial.candidate.policy.digest, None)
         untrained = self._untrained(self._trial.candidate.policy)

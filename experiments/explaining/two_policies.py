@@ -142,7 +142,7 @@ def _of_run(run: Run, named: str, which: str) -> _OfRun:
         tested_on=description.fingerprint.get("data", run.facts.run_id),
         hyperparameters=trial.candidate.hyperparameters,
     )
-    return _OfRun(side, space_of(description, run.experiment.space))
+    return _OfRun(side, space_of(description, run.experiment.space, trial.candidate.recipe))
 
 
 def _measured(file: Path) -> Mapping[str, Any]:

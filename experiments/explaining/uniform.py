@@ -21,12 +21,15 @@ SHORTLIST = 6
 def uniform_policies(space: Space) -> dict[str, tuple[LayerPolicy, Policy]]:
     """Return every policy that decides the same about all layers, as far as they support it; by digest.
 
-    Each with what it would decide about every layer. Policies that leave all layers untouched are left out.
+    Each with what it would decide about every layer. Policies that leave all layers untouched are left out, and ranks
+    are full: a number that suits one layer suits no other.
     """
     untouched = LayerPolicy()
     choices: dict[str, dict[object, None]] = {knob: {getattr(untouched, knob): None} for knob in KNOBS}
     choices["quantization"] = {}
     for parameter in space.parameters:
+        if parameter.knob == "rank":
+            continue
         choices[parameter.knob].update(dict.fromkeys(parameter.choices))
     choices["quantization"] = choices["quantization"] or {untouched.quantization: None}
     found: dict[str, tuple[LayerPolicy, Policy]] = {}

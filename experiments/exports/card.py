@@ -16,6 +16,8 @@ from paretune.search.front import values_of
 from paretune.spaces.evaluator import FileExample
 from paretune.spaces.file_metadata import FileMetadata
 from paretune.spaces.objective import FILE_OBJECTIVES, Objective
+from paretune.spaces.patterns import UNSTRUCTURED
+from paretune.spaces.recipe import Candidate, stages_of
 from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 
@@ -61,6 +63,7 @@ def card_text(content: CardContent) -> str:
         "## Policy and fidelity",
         _policy_table(content.trial),
         "`zeros` and `distinct` are read from the file itself. " + _faults(content.trial),
+        *_recovery(content.trial.candidate),
         "## How it was measured",
         _measured(content),
         "## Limits",
@@ -87,10 +90,19 @@ def _summary(content: CardContent) -> str:
     values = hyperparameters_text(content.trial.candidate.hyperparameters)
     return (
         f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
-        + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels; ")
+        + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels. ")
+        + ("" if summary.ranks == "-" else f"Kernels of rank {summary.ranks} are stored as two. ")
         + f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
         + (f" Its hyperparameters were searched too: {values}." if values else "")
+        + _pattern(content.trial)
     )
+
+
+def _pattern(trial: Trial) -> str:
+    pattern = trial.candidate.recipe.prune.pattern
+    if pattern == UNSTRUCTURED or not any(decided.sparsity > 0 for decided in trial.candidate.policy.values()):
+        return ""
+    return f" Its zeros keep to the pattern {pattern} in every layer that it fits."
 
 
 def _use(content: CardContent) -> str:
@@ -185,18 +197,38 @@ def _policy_table(trial: Trial) -> str:
             (
                 layer,
                 f"{decided.channels:.1%}",
+                "full" if decided.rank is None else str(decided.rank),
                 f"{decided.sparsity:.1%}",
                 clusters,
                 str(decided.quantization),
                 *achieved,
             )
         )
-    return _table(("layer", "channels", "sparsity", "clusters", "format", "zeros", "distinct", "stored as"), rows)
+    return _table(
+        ("layer", "channels", "rank", "sparsity", "clusters", "format", "zeros", "distinct", "stored as"), rows
+    )
 
 
 def _faults(trial: Trial) -> str:
     faults = trial.measurement.fidelity.faults if trial.measurement else ()
     return " ".join(("Not as asked:", *faults)) if faults else "Every layer got what the policy asked for."
+
+
+def _recovery(candidate: Candidate) -> list[str]:
+    """Return what won accuracy back beside plain training, as one paragraph; nothing where nothing did."""
+    recipe, sentences = candidate.recipe, []
+    for stage in stages_of(candidate.policy):
+        settings = getattr(recipe, stage)
+        if settings.distillation > 0:
+            sentences.append(
+                f"Stage `{stage}` was taught by the uncompressed model: {settings.distillation:.0%} of its loss, "
+                f"temperature {settings.temperature:g}."
+            )
+    if recipe.export.equalise:
+        sentences.append("Neighbouring `int8` layers were equalised before they were rounded.")
+    if recipe.export.correct_bias:
+        sentences.append("Biases make up for the mean error of rounded weights.")
+    return [" ".join(sentences)] if sentences else []
 
 
 def _measured(content: CardContent) -> str:

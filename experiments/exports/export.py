@@ -162,6 +162,7 @@ def measurement_document(
         "policy_digest": trial.candidate.policy.digest,
         "candidate_digest": trial.candidate.digest,
         "hyperparameters": dict(trial.candidate.hyperparameters),
+        "recipe": trial.candidate.recipe.to_document(),
         "seed": trial.candidate.seed,
         "training_steps": measurement.training_steps,
         "seconds": dict(measurement.seconds),

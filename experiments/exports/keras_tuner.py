@@ -19,7 +19,8 @@ def keras_tuner_document(run: Run, front: Front) -> list[dict[str, Any]]:
     }
     found = []
     for trial in front.trials:
-        space = space_of(descriptions[trial.candidate.architecture], run.experiment.space)
+        candidate = trial.candidate
+        space = space_of(descriptions[candidate.architecture], run.experiment.space, candidate.recipe)
         hyperparameters = hyperparameters_of(trial, space, run.hyperspace)
         found.append({"trial": trial.number, "hyperparameters": hyperparameters})
     return found

@@ -11,7 +11,7 @@ from paretune.spaces.trial import Trial
 
 #: Formats whose weights are integers, or halves, and whose arithmetic is float: LiteRT has kernels for them,
 #: TensorFlow Lite Micro has not ("Hybrid models are not supported").
-_HYBRID = (Quantization.FLOAT16, Quantization.DYNAMIC_INT8, Quantization.INT4)
+_HYBRID = (Quantization.FLOAT16, Quantization.DYNAMIC_INT8, Quantization.INT4, Quantization.INT4_BLOCK)
 
 _STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "VAR_HANDLE")
 

@@ -91,7 +91,8 @@ def _styles(layers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return how to draw the line of each layer, by its name."""
     from matplotlib import colormaps
 
-    colours = [colour for index, colour in enumerate(colormaps["tab10"].colors) if index != _GREY]
+    tab10 = colormaps["tab10"]
+    colours = [tab10(index) for index in range(tab10.N) if index != _GREY]
     plain = {"color": "0.75", "linewidth": 0.8, "zorder": 2}
     styles = {layer["layers"][0]: plain for layer in layers}
     for rank, layer in enumerate(_by_sensitivity(layers)[:_MOST_COLOURED]):

@@ -30,8 +30,9 @@ def profile_picture(document: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(width, curves_height + grid_height), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     if panels:
-        above, below = figure.subfigures(2, 1, height_ratios=[curves_height, grid_height])
-        draw_curves(above, document, panels)
+        parts: Any = figure.subfigures(2, 1, height_ratios=[curves_height, grid_height])
+        draw_curves(parts[0], document, panels)
+        below = parts[1]
     else:
         below = figure
     draw_grid(below, layers, groups)

@@ -73,7 +73,18 @@ def times_smaller_of(trial: Trial, baseline: Trial | None) -> float:
 
 def _columns(measured: Mapping[str, Objective]) -> list[str]:
     metric, *others = measured
-    return [metric, f"{metric}_test", "size_bytes", "smaller", *others, "channels", "zeros", "clusters", "formats"]
+    return [
+        metric,
+        f"{metric}_test",
+        "size_bytes",
+        "smaller",
+        *others,
+        "channels",
+        "rank",
+        "zeros",
+        "clusters",
+        "formats",
+    ]
 
 
 def _row(trial: Trial, baseline: Trial | None, measured: Mapping[str, Objective]) -> dict[str, Any]:
@@ -83,6 +94,7 @@ def _row(trial: Trial, baseline: Trial | None, measured: Mapping[str, Objective]
         **_numbers(trial, measured),
         "smaller": times_smaller_of(trial, baseline),
         "channels": summary.channels,
+        "rank": summary.ranks,
         "zeros": summary.sparsity,
         "clusters": summary.clusters,
         "formats": summary.formats,

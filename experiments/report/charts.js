@@ -53,6 +53,7 @@ function hoverText(report, row) {
   const lines = [`<b>${trialName(report, row)}</b> ${row.trial === report.baseline ? "" : `(${kind})`}`, values.join("   ")];
   if (row.trial !== report.baseline) {
     if (row.channels !== "-") lines.push(`channels kept ${row.channels}`);
+    if (row.ranks !== "-") lines.push(`rank ${row.ranks}`);
     lines.push(`zeros ${percentText(row.zeros)}   clusters ${row.clusters}`, literal(row.formats));
   }
   if (row.hyperparameters) lines.push(literal(row.hyperparameters));

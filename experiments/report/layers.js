@@ -14,6 +14,17 @@ function clusterDegree(count) {
   return count === null ? 0 : 1 - (Math.log2(count) - 1) / 7;
 }
 
+/** The share of its weights that a kernel of low rank does without. */
+function rankDegree(layer, rank) {
+  const sizes = layer.shape.split("x").map(Number);
+  const [inputs, outputs] = [sizes.slice(0, -1).reduce((product, size) => product * size, 1), sizes[sizes.length - 1]];
+  return rank === null ? 0 : 1 - (rank * (inputs + outputs)) / (inputs * outputs);
+}
+
+function hasRanks(row) {
+  return row.policy.some(([, , , , rank]) => rank !== null);
+}
+
 function formatDegree(report, name) {
   const bits = report.bits[name];
   return bits === undefined ? 0 : 1 - (Math.log2(bits) - 2) / 3;
@@ -32,14 +43,18 @@ function costOf(report, row, layer) {
 
 function layerRow(report, row, model, index, most) {
   const layer = model.layers[index];
-  const [sparsity, clusters, format, kept] = row.policy[index];
-  const [zeros, weights, distinct, scope, storedAs, bytes, added, channels] = row.found[index] ?? [];
+  const [sparsity, clusters, format, kept, rank] = row.policy[index];
+  const [zeros, weights, distinct, scope, storedAs, bytes, added, channels, foundRank] = row.found[index] ?? [];
   const isFound = weights !== undefined;
   const expected = format === "int8_qat" ? "int8" : format;
   const cells = [
     element("th", { scope: "row", class: "name" }, layer.name, element("small", {}, `${layer.kind} ${layer.shape}`)),
     heatCell(layer.channels ? percentText(kept) : "-", 1 - kept, "asked"),
     heatCell(isFound && layer.channels ? `${channels} of ${layer.channels}` : "-", 1 - kept, isFound && layer.channels && channels !== Math.max(1, Math.round(layer.channels * kept)) ? "fault" : ""),
+    ...(hasRanks(row) ? [
+      heatCell(rank === null ? "full" : String(rank), rankDegree(layer, rank), "asked"),
+      heatCell(isFound ? String(foundRank || "full") : "-", rankDegree(layer, rank), isFound && ((rank === null) !== (foundRank === 0) || foundRank > rank) ? "fault" : ""),
+    ] : []),
     heatCell(percentText(sparsity), sparsity, "asked"),
     heatCell(isFound ? percentText(zeros / weights) : "-", zeros / weights, isFound && zeros - added < Math.round(weights * sparsity) - 1 ? "fault" : ""),
     heatCell(clusters === null ? "free" : String(clusters), clusterDegree(clusters), "asked"),
@@ -80,13 +95,14 @@ function layersTable(report, row) {
     share: Math.max(1e-9, ...shares),
     drop: Math.max(1e-12, ...costs.map((cost) => cost.drop ?? 0)),
     hasCosts: costs.length > 0,
+    columns: hasRanks(row) ? 11 : 9,
   };
   const group = (text, span) => element("th", { scope: "colgroup", colspan: span, class: "first" }, text);
   const column = (text, kind = "") => element("th", { scope: "col", class: kind }, text);
   const head = element("thead", {},
-    element("tr", {}, element("td", { class: "name" }), group("channels kept", 2), group("zeros", 2), group("distinct values", 2), group("number format", 2),
+    element("tr", {}, element("td", { class: "name" }), group("channels kept", 2), hasRanks(row) ? group("rank", 2) : null, group("zeros", 2), group("distinct values", 2), group("number format", 2),
       group("bytes, deflated", 3), most.hasCosts ? group(`${report.metric} it costs`, 1) : null),
-    element("tr", {}, column("layer", "name"), ...[0, 1, 2, 3].flatMap(() => [column("asked", "asked"), column("in the file")]),
+    element("tr", {}, column("layer", "name"), ...(hasRanks(row) ? [0, 1, 2, 3, 4] : [0, 1, 2, 3]).flatMap(() => [column("asked", "asked"), column("in the file")]),
       column("before", "first"), column("after"), column("smaller", "number"), most.hasCosts ? column("alone, untrained", "first") : null));
   const total = (name, old, now, withBars) => totalRow(name, [old, model.file_bytes], [now, row.values.size_bytes], most, withBars);
   const foot = row.found.length === 0 ? null : element("tfoot", {},
@@ -100,7 +116,7 @@ function layersTable(report, row) {
 function totalRow(name, [before, fileBefore], [after, fileAfter], most, withBars) {
   const known = Number.isFinite(before) && before > 0;
   const cell = (kind, bytes, file, more) => (withBars ? bytesCell(kind, bytes, file, most, more) : element("td", { class: more }, bytesText(bytes)));
-  return element("tr", {}, element("th", { scope: "row", colspan: 9 }, name),
+  return element("tr", {}, element("th", { scope: "row", colspan: most.columns }, name),
     known ? cell("before", before, fileBefore, "first") : element("td", { class: "first" }, "-"), cell("after", after, fileAfter, ""),
     element("td", { class: "number" }, known && after > 0 ? `${(before / after).toFixed(1)}x` : "-"), most.hasCosts ? element("td", { class: "first" }) : null);
 }

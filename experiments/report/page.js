@@ -168,12 +168,12 @@ function showAnswer(report, answer, asked) {
 function makeAllTrials(report, charts) {
   const details = document.getElementById("all-trials");
   const fill = () => {
-    const head = ["trial", "state", "proposed by", ...report.objectives.map(({ short }) => short), "channels", "zeros", "formats"];
+    const head = ["trial", "state", "proposed by", ...report.objectives.map(({ short }) => short), "channels", "rank", "zeros", "formats"];
     const rows = report.trials.map((row) => element("tr", { "data-trial": row.trial },
       element("th", { scope: "row" }, element("button", { type: "button", class: "plain", onclick: () => choose(report, charts, row.trial, { scroll: true }) }, String(row.trial))),
       element("td", {}, row.front ? `${row.state}, on the front` : row.state), element("td", {}, row.origin),
       report.objectives.map(({ name }) => element("td", { class: "number" }, valueText(name, row.values?.[name]))),
-      element("td", {}, row.channels), element("td", { class: "number" }, percentText(row.zeros)), element("td", {}, row.formats)));
+      element("td", {}, row.channels), element("td", {}, row.ranks), element("td", { class: "number" }, percentText(row.zeros)), element("td", {}, row.formats)));
     details.querySelector(".scroll").replaceChildren(element("table", {},
       element("thead", {}, element("tr", {}, head.map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, rows)));
   };

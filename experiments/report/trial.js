@@ -94,10 +94,11 @@ function explanation(report, row) {
 }
 
 function policyTable(report, row) {
-  const head = ["layer", "channels kept", "zeros", "distinct values", "number format"].map((text) => element("th", { scope: "col" }, text));
+  const head = ["layer", "channels kept", "rank", "zeros", "distinct values", "number format"].map((text) => element("th", { scope: "col" }, text));
   const body = report.models[row.model].layers.map((layer, index) => {
-    const [sparsity, clusters, format, kept] = row.policy[index];
-    return element("tr", {}, element("th", { scope: "row" }, layer.name), heatCell(percentText(kept), 1 - kept), heatCell(percentText(sparsity), sparsity),
+    const [sparsity, clusters, format, kept, rank] = row.policy[index];
+    return element("tr", {}, element("th", { scope: "row" }, layer.name), heatCell(percentText(kept), 1 - kept),
+      heatCell(rank === null ? "full" : String(rank), rankDegree(report.models[row.model].layers[index], rank)), heatCell(percentText(sparsity), sparsity),
       heatCell(clusters === null ? "free" : String(clusters), clusterDegree(clusters)), heatCell(format, formatDegree(report, format)));
   });
   return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Its policy" },

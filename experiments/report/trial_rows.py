@@ -39,10 +39,10 @@ def trial_row(trial: Trial, places: TrialPlaces, options: Sequence[int] | None) 
     ::
 
         {"trial": 12, "state": "complete", "origin": "seed", "reason": "", "model": 0, "hyperparameters": "",
-         "policy": [[0.5, 16, "int8", 0.75], ...],
-         "channels": "50..75%", "zeros": 0.42, "clusters": "8..32", "formats": "int8:4",
+         "policy": [[0.5, 16, "int8", 0.75, null], ...],
+         "channels": "50..75%", "ranks": "-", "zeros": 0.42, "clusters": "8..32", "formats": "int8:4",
          "values": {...}, "test": {...}, "costs": [...], "rank": 3, "feasible": true, "front": true, "knee": false,
-         "found": [[zeros, weights, distinct, scope, stored_as, deflated_bytes, rounding_zeros, channels], ...],
+         "found": [[zeros, weights, distinct, scope, stored_as, deflated_bytes, rounding_zeros, channels, rank], ...],
          "faults": [],
          "latency": {...}, "steps": 120, "seconds": 8.5, "options": [0, 3, ...], "export": "...", "file": "..."}
 
@@ -63,10 +63,17 @@ def trial_row(trial: Trial, places: TrialPlaces, options: Sequence[int] | None) 
         "model": places.architectures.index(candidate.architecture),
         "hyperparameters": hyperparameters_text(candidate.hyperparameters),
         "policy": [
-            [round(decided.sparsity, 6), decided.clusters, str(decided.quantization), round(decided.channels, 6)]
+            [
+                round(decided.sparsity, 6),
+                decided.clusters,
+                str(decided.quantization),
+                round(decided.channels, 6),
+                decided.rank,
+            ]
             for decided in candidate.policy.values()
         ],
         "channels": summary.channels,
+        "ranks": summary.ranks,
         "zeros": round(summary.sparsity, 6),
         "clusters": summary.clusters,
         "formats": summary.formats,
@@ -93,6 +100,7 @@ def _measured(trial: Trial, places: TrialPlaces) -> dict[str, Any]:
                 layer.deflated_bytes,
                 layer.rounding_zeros,
                 layer.channels,
+                layer.rank,
             ]
             for layer in measurement.fidelity.layers
         ],

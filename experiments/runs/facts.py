@@ -63,7 +63,7 @@ def description_document(description: ModelDescription) -> dict[str, Any]:
     # asdict() would copy what mappings hold, and fails on those that cannot be copied
     return {
         "architecture": description.architecture,
-        "layers": [asdict(replace(layer, refusals=dict(layer.refusals))) for layer in description.layers],
+        "layers": [_layer_document(layer) for layer in description.layers],
         "objectives": [asdict(objective) for objective in description.objectives.values()],
         "fingerprint": dict(description.fingerprint),
         "notes": list(description.notes),
@@ -89,10 +89,21 @@ def read_description(document: Mapping[str, Any]) -> ModelDescription:
     )
 
 
+def _layer_document(layer: LayerSpec) -> dict[str, Any]:
+    plain = replace(
+        layer,
+        refusals=dict(layer.refusals),
+        pattern_floors=dict(layer.pattern_floors),
+        pattern_refusals=dict(layer.pattern_refusals),
+    )
+    return asdict(plain)
+
+
 def _layer(row: Mapping[str, Any]) -> LayerSpec:
     lists = {
         "weight_shape": tuple(row["weight_shape"]),
         "reads": tuple(row.get("reads", ())),
+        "energies": tuple(row.get("energies", ())),
         "quantizations": tuple(Quantization(mode) for mode in row["quantizations"]),
     }
     return LayerSpec(**{**row, **lists})

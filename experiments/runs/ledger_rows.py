@@ -28,7 +28,7 @@ from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 
 #: Raised whenever a table changes its meaning.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 METADATA = MetaData()
 
@@ -86,7 +86,7 @@ PROXIES = Table(
     "proxies",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("architecture", String, nullable=False),
+    Column("base", String, nullable=False),
     Column("policy", JSON, nullable=False),
     Column("measured", JSON, nullable=False),
     Column("layer_bytes", JSON, nullable=False),
@@ -127,7 +127,7 @@ def variant_of_row(row: RowMapping) -> Variant:
 def row_of_proxy(proxy: Proxy) -> dict[str, Any]:
     """Return the row of a proxy."""
     return {
-        "architecture": proxy.architecture,
+        "base": proxy.base,
         "policy": proxy.policy.to_document()["layers"],
         "measured": dict(proxy.values),
         "layer_bytes": dict(proxy.layer_bytes),
@@ -138,7 +138,7 @@ def row_of_proxy(proxy: Proxy) -> dict[str, Any]:
 def proxy_of_row(row: RowMapping) -> Proxy:
     """Return the proxy of a row."""
     return Proxy(
-        architecture=row["architecture"],
+        base=row["base"],
         policy=_policy(row["policy"]),
         values=row["measured"],
         layer_bytes=row["layer_bytes"],

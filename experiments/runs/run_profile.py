@@ -7,6 +7,7 @@ from paretune.experiments.runs.run import Run
 from paretune.search.funnel.amounts import amount_names
 from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
+from paretune.spaces.layers import under_pattern
 from paretune.spaces.objective import Direction
 from paretune.spaces.proxy import Proxy
 from paretune.spaces.space import build_space
@@ -48,7 +49,9 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None, *, is_over: bool
     trials = trials_of_main_variant(run.trials() if trials is None else trials)
     if not count or not trials:
         return None
-    space = build_space(run.facts.description.layers, run.experiment.space)
+    space = build_space(
+        under_pattern(run.facts.description.layers, trials[0].candidate.recipe.prune.pattern), run.experiment.space
+    )
     # not the experiment's seed: the command line may have named another
     metric = next(iter(run.facts.description.objectives.values()))
     amounts = amount_names(run.facts.objectives, metric.name)
@@ -57,8 +60,7 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None, *, is_over: bool
     is_over = is_over or any(trial.origin in _AFTER_THE_PROFILE for trial in trials)
     if not is_over and count < len(wanted):
         return None
-    architecture = run.facts.description.architecture
-    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.architecture == architecture}
+    proxies = {proxy.policy.digest: proxy for proxy in run.ledger.proxies() if proxy.is_of(*trials[0].candidate.base)}
     # A policy that could not be measured is in no ledger: then the trials tell that the funnel has gone on without it.
     if not is_over and not wanted <= proxies.keys():
         return None

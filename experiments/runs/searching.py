@@ -30,7 +30,7 @@ from paretune.search.stopping import StopRules
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.hyperspace import default_values
-from paretune.spaces.layers import untouched_policy
+from paretune.spaces.layers import under_pattern, untouched_policy
 from paretune.spaces.objective import ASKED_OBJECTIVES, Constraint, Objective
 from paretune.spaces.recipe import Rung
 from paretune.spaces.resampling import with_interval
@@ -192,7 +192,7 @@ def search_problem(experiment: Experiment, description: ModelDescription) -> Sea
         )
         return SearchProblem(
             description=description,
-            space=build_space(description.layers, experiment.space),
+            space=build_space(under_pattern(description.layers, experiment.recipe.prune.pattern), experiment.space),
             objectives=_objectives(experiment, description),
             constraints=_named_constraints(experiment.constraints, description),
             budget=experiment.budget,

@@ -7,7 +7,16 @@ from rich.table import Table
 from paretune.experiments.explaining.two_policies import Comparison, Side
 from paretune.experiments.terminal.tables import plain_table
 from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, short_name, value_text
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.policy import KNOBS, LayerPolicy
+
+_TITLES = {
+    "channels": "channels",
+    "rank": "rank",
+    "sparsity": "zeros",
+    "clusters": "clusters",
+    "quantization": "format",
+}
+_UNTOUCHED = LayerPolicy().to_document()
 
 
 def differences_table(comparison: Comparison) -> Table:
@@ -15,12 +24,13 @@ def differences_table(comparison: Comparison) -> Table:
     before, after = comparison.before, comparison.after
     table = plain_table()
     table.add_column("layer", overflow="fold")
-    for name in ("zeros", "clusters", "format"):
-        table.add_column(name, no_wrap=True)
+    knobs = _shown(comparison)
+    for knob in knobs:
+        table.add_column(_TITLES[knob], no_wrap=True)
     if before.layer_bytes and after.layer_bytes:
         table.add_column("bytes", no_wrap=True)
     for each in comparison.layers:
-        cells = [_turned(*(_knob(side, knob) for side in (each.before, each.after))) for knob in range(3)]
+        cells = [_turned(*(_knob(side, knob) for side in (each.before, each.after))) for knob in knobs]
         if before.layer_bytes and after.layer_bytes:
             cells.append(_turned(_bytes(before, each.layer), _bytes(after, each.layer)))
         table.add_row(each.layer, *cells)
@@ -61,11 +71,20 @@ def _change(name: str, before: float, after: float) -> str:
     return f"{value_text(name, before)} -> {value_text(name, after)} ({sign}{value_text(name, abs(change))})"
 
 
-def _knob(decided: LayerPolicy | None, knob: int) -> str:
+def _shown(comparison: Comparison) -> list[str]:
+    """Return the knobs that have a column: channels and ranks only where some layer has less of them."""
+    decided = [side for each in comparison.layers for side in (each.before, each.after) if side is not None]
+    idle = {knob for knob in ("channels", "rank") if all(getattr(each, knob) == _UNTOUCHED[knob] for each in decided)}
+    return [knob for knob in KNOBS if knob not in idle]
+
+
+def _knob(decided: LayerPolicy | None, knob: str) -> str:
     if decided is None:
         return "no such layer"
-    clusters = "-" if decided.clusters is None else str(decided.clusters)
-    return (f"{decided.channels:.1%}", f"{decided.sparsity:.1%}", clusters, str(decided.quantization))[knob]
+    value = getattr(decided, knob)
+    if knob in ("channels", "sparsity"):
+        return f"{value:.1%}"
+    return "-" if value is None else str(value)
 
 
 def _bytes(side: Side, layer: str) -> str:

@@ -24,7 +24,8 @@ def layers_explained(explanation: Explanation) -> Table:
     metric = explanation.metric.name
     table = plain_table()
     table.add_column("layer", overflow="fold")
-    for name in ("zeros", "clusters"):
+    has_ranks = any(each.fidelity.requested.rank is not None for each in explanation.layers)
+    for name in (*(["rank"] if has_ranks else []), "zeros", "clusters"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("format", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
@@ -32,7 +33,8 @@ def layers_explained(explanation: Explanation) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for each in explanation.layers:
         row = each.fidelity
-        cells = [_zeros(row), _clusters(row), _format(row), bytes_text(row.deflated_bytes)]
+        ranks = [_rank(row)] if has_ranks else []
+        cells = [*ranks, _zeros(row), _clusters(row), _format(row), bytes_text(row.deflated_bytes)]
         table.add_row(row.layer, *cells, *_given_cells(each.alone, metric), *_given_cells(each.in_float32, metric))
     return table
 
@@ -127,7 +129,16 @@ def _confusion_lines(confusion: Confusion) -> Iterator[str]:
 def _decision(decided: LayerPolicy) -> str:
     clusters = "free values" if decided.clusters is None else f"{decided.clusters} clusters"
     channels = "" if decided.channels == 1 else f"{decided.channels:.0%} of its channels, "
+    if decided.rank is not None:
+        return f"{channels}rank {decided.rank}, {decided.quantization}"
     return f"{channels}{decided.sparsity:.0%} zeros, {clusters}, {decided.quantization}"
+
+
+def _rank(row: LayerFidelity) -> str:
+    if row.requested.rank is None:
+        return "-"
+    asked = str(row.requested.rank)
+    return asked if row.rank == row.requested.rank else f"{asked}->{row.rank}"
 
 
 def _zeros(row: LayerFidelity) -> str:

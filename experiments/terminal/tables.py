@@ -56,8 +56,10 @@ def front_table(front: Front, metric: str, neighbours: Mapping[int, Neighbour] |
     table = plain_table()
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column(metric, justify="right", min_width=13, no_wrap=True)
-    has_widths = any(policy_summary(point.trial).channels != "-" for point in front.points)
-    widths = ["channels"] if has_widths else []
+    summaries = [policy_summary(point.trial) for point in front.points]
+    has_widths = any(summary.channels != "-" for summary in summaries)
+    has_ranks = any(summary.ranks != "-" for summary in summaries)
+    widths = [name for name, is_there in (("channels", has_widths), ("rank", has_ranks)) if is_there]
     for name in ("size", "smaller", "latency", *(short_name(name) for name in others), *widths, "zeros", "clusters"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("formats", ratio=1)
@@ -69,7 +71,7 @@ def front_table(front: Front, metric: str, neighbours: Mapping[int, Neighbour] |
         cells = _front_cells(front, point.trial, metric, others)
         if noise:
             cells[0] += NOISE if point.trial.number in noise else " "
-        cells += _policy_cells(point.trial, with_widths=has_widths)
+        cells += _policy_cells(point.trial, with_widths=has_widths, with_ranks=has_ranks)
         if has_variants:
             cells.append(hyperparameters_text(point.trial.candidate.hyperparameters))
         table.add_row(mark, *cells, style="bold" if point.knee else None)
@@ -118,9 +120,10 @@ def _front_cells(front: Front, trial: Trial, metric: str, others: list[str]) -> 
     ]
 
 
-def _policy_cells(trial: Trial, *, with_widths: bool) -> list[str]:
+def _policy_cells(trial: Trial, *, with_widths: bool, with_ranks: bool) -> list[str]:
     summary = policy_summary(trial)
-    return [*([summary.channels] if with_widths else []), f"{summary.sparsity:.0%}", summary.clusters, summary.formats]
+    widths = [*([summary.channels] if with_widths else []), *([summary.ranks] if with_ranks else [])]
+    return [*widths, f"{summary.sparsity:.0%}", summary.clusters, summary.formats]
 
 
 def times_smaller(baseline: Trial | None, size: float | None) -> str:
@@ -158,7 +161,7 @@ def layers_table(layers: Iterable[LayerSpec]) -> Table:
     table.add_column("kind", overflow="fold")
     for name in ("shape", "weights", "MACs"):
         table.add_column(name, justify="right")
-    for name in ("channels", "sparsity", "clusters"):
+    for name in ("channels", "rank", "sparsity", "clusters"):
         table.add_column(name, no_wrap=True)
     table.add_column("formats", ratio=1)
     for spec in layers:
@@ -169,6 +172,7 @@ def layers_table(layers: Iterable[LayerSpec]) -> Table:
             f"{spec.weights:,}",
             f"{spec.macs:,}" if spec.macs else "-",
             _channels_cell(spec),
+            f"1..{len(spec.energies)}" if spec.energies else "no",
             "yes" if spec.prunable else "no",
             "yes" if spec.clusterable else "no",
             "all" if len(spec.quantizations) == len(Quantization) else " ".join(map(str, spec.quantizations)),
@@ -183,11 +187,18 @@ def _channels_cell(spec: LayerSpec) -> str:
     return str(spec.channels) if spec.channel_group == spec.name else f"{spec.channels}, as {spec.channel_group}"
 
 
-def refusal_lines(layers: Iterable[LayerSpec]) -> list[str]:
-    """Return why knobs do not apply, one line per reason, with the layers and knobs it holds for."""
+def refusal_lines(layers: Iterable[LayerSpec], patterns: Iterable[str] = ()) -> list[str]:
+    """Return why knobs do not apply, one line per reason, with the layers and knobs it holds for.
+
+    Args:
+        layers: What the doctor found.
+        patterns: The sparsity patterns that the recipe asks for; what speaks against others does not matter.
+    """
+    asked = tuple(patterns)
     subjects: dict[str, dict[str, list[str]]] = {}
     for spec in layers:
-        for subject, reason in spec.refusals.items():
+        against = {f"pattern {name}": spec.pattern_refusals[name] for name in asked if name in spec.pattern_refusals}
+        for subject, reason in {**spec.refusals, **against}.items():
             subjects.setdefault(reason, {}).setdefault(subject, []).append(spec.name)
     lines = []
     for reason, layers_by_subject in subjects.items():

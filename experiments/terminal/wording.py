@@ -111,19 +111,23 @@ class PolicySummary:
 
     Attributes:
         channels: Range of the shares of their channels that layers keep, such as ``50..75%``; ``-`` where all do.
+        ranks: Range of the ranks, such as ``8..32``; ``-`` where every kernel is whole.
         sparsity: Share of all kernel weights set to zero, in [0, 1); weighted by layer size where the file tells it.
         clusters: Range of the cluster counts, such as ``8..32``; ``-`` where no layer is clustered.
         formats: Number formats with how many layers have each, such as ``int8:4 int4:1``, most frequent first.
     """
 
     channels: str
+    ranks: str
     sparsity: float
     clusters: str
     formats: str
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}"
+def _range(numbers: Iterable[float | None], spelling: str) -> str:
+    found = sorted({number for number in numbers if number is not None})
+    spelled = [spelling.format(number) for number in (found[0], found[-1])] if found else ["-"]
+    return "..".join(dict.fromkeys(spelled))
 
 
 def policy_summary(trial: Trial) -> PolicySummary:
@@ -133,12 +137,11 @@ def policy_summary(trial: Trial) -> PolicySummary:
     shares = {name: weights.get(name, 0 if weights else 1) for name in policy}
     total = sum(shares.values())
     zeros = sum(decided.sparsity * shares[name] for name, decided in policy.items())
-    counts = sorted({decided.clusters for decided in policy.values() if decided.clusters is not None})
     formats = Counter(str(decided.quantization) for decided in policy.values())
-    kept = sorted({decided.channels for decided in policy.values() if decided.channels < 1})
     return PolicySummary(
-        channels="-" if not kept else _percent(kept[0]) + (f"..{_percent(kept[-1])}" if len(kept) > 1 else ""),
+        channels=_range((decided.channels if decided.channels < 1 else None for decided in policy.values()), "{:.0%}"),
+        ranks=_range((decided.rank for decided in policy.values()), "{}"),
         sparsity=zeros / total if total else 0.0,
-        clusters="-" if not counts else (str(counts[0]) if len(counts) == 1 else f"{counts[0]}..{counts[-1]}"),
+        clusters=_range((decided.clusters for decided in policy.values()), "{}"),
         formats=" ".join(f"{mode}:{count}" if len(formats) > 1 else mode for mode, count in formats.most_common()),
     )

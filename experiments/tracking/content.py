@@ -180,7 +180,7 @@ def policy_table(trial: Trial) -> dict[str, Any]:
     rows = []
     for layer, decided in trial.candidate.policy.items():
         row = found.get(layer)
-        asked = [layer, decided.channels, decided.sparsity, decided.clusters, str(decided.quantization)]
+        asked = [layer, decided.channels, decided.rank, decided.sparsity, decided.clusters, str(decided.quantization)]
         rows.append(
             [*asked, None, None, None, None]
             if row is None
@@ -195,6 +195,7 @@ def policy_table(trial: Trial) -> dict[str, Any]:
     columns = [
         "layer",
         "channels",
+        "rank",
         "sparsity",
         "clusters",
         "format",

@@ -53,13 +53,14 @@ def front_table_document(front: Front, metric: str) -> dict[str, Any]:
                 *(values.get(name) for name in names),
                 test.get(metric),
                 summary.channels,
+                summary.ranks,
                 summary.sparsity,
                 summary.clusters,
                 summary.formats,
             ]
         )
     return {
-        "columns": ["trial", "knee", *names, f"test_{metric}", "channels", "zeros", "clusters", "formats"],
+        "columns": ["trial", "knee", *names, f"test_{metric}", "channels", "rank", "zeros", "clusters", "formats"],
         "data": rows,
     }
 
@@ -86,7 +87,7 @@ def _table(front: Front, metric: str, room: int) -> str:
 def _rows(front: Front, metric: str, trials: list[Trial]) -> str:
     names = [name for name in _names(front, metric) if name != metric]
     knee = front.knee
-    lines = [["trial", metric, *map(short_name, names), "smaller", "channels", "zeros", "clusters", "formats"]]
+    lines = [["trial", metric, *map(short_name, names), "smaller", "channels", "rank", "zeros", "clusters", "formats"]]
     lines.append(["---"] * len(lines[0]))
     for trial in trials:
         values = values_of(trial)
@@ -100,9 +101,15 @@ def _rows(front: Front, metric: str, trials: list[Trial]) -> str:
                 *(_cell(values, name) for name in names),
                 times_smaller(front.baseline, values.get("size_bytes")),
                 *(
-                    ["-", "-", "-", "float32"]
+                    ["-", "-", "-", "-", "float32"]
                     if is_baseline
-                    else [summary.channels, f"{summary.sparsity:.0%}", summary.clusters, summary.formats]
+                    else [
+                        summary.channels,
+                        summary.ranks,
+                        f"{summary.sparsity:.0%}",
+                        summary.clusters,
+                        summary.formats,
+                    ]
                 ),
             ]
         )

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import (
     ClusterWeights,
     ClusterWeightsRNN,
 )
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 
+from paretune.objectives.cluster_lines import channel_axis
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
@@ -23,44 +23,52 @@ from paretune.objectives.weights import LayerWeights, compressed_variables
 class ClusterGraph:
     """Implements :class:`paretune.objectives.engine.graph.StageGraph` for weight clustering.
 
-    Layers that a policy does not cluster use their weights as they are, and are held to their zeros.
+    Layers that a policy does not cluster use their weights as they are, and are held to their zeros and ranks.
     """
 
-    def __init__(self, model: Any, numerics: Numerics, places: int) -> None:
-        """Wrap a copy of every layer of ``model`` that tfmot clusters; ``places`` is the largest cluster count."""
+    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str) -> None:
+        """Wrap a copy of every layer of ``model`` that tfmot clusters.
+
+        Args:
+            model: The working copy of the user's model; it is only read.
+            numerics: How to compute.
+            places: The largest cluster count.
+            scope: What shares one set of clusters: the whole ``tensor`` or a ``channel``.
+        """
         self._clustered: dict[str, _Clustered] = {}
 
         def wrap(layer: Any) -> Any:
             copy = fresh_layer(layer)
             if not compressed_variables(layer) or not _clusters(layer):
                 return copy
-            kind = _ClusteredRecurrent if isinstance(layer, keras.layers.RNN) else _Clustered
-            self._clustered[layer.name] = kind(copy, numerics, places)
+            is_recurrent = isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
+            kind = _ClusteredRecurrent if is_recurrent else _Clustered
+            self._clustered[layer.name] = kind(copy, numerics, places, channel_axis(type(layer).__name__, scope))
             return self._clustered[layer.name]
 
         self.model, self.variables = wrapped_model(model, wrap)
         self._holds = {
             layer.name: [
-                (index, Hold(self.variables[layer.name][index], places))
+                (index, Hold(self.variables[layer.name][index], places, axis=None))
                 for index in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers
         }
 
     def decide(self, task: StageTask, weights: LayerWeights) -> None:
-        """Set where clusters start, and what must stay zero."""
+        """Set where clusters start, and what must stay zero or of low rank."""
         for name, layer in self._clustered.items():
             layer.decide(task, name, weights[name])
         for name, holds in self._holds.items():
             decided = task.policy.get(name)
             for index, hold in holds:
-                if decided is not None and decided.clusters is None and task.keeps_zeros(name):
-                    hold.hold_zeros(weights[name][index])
+                if decided is not None and decided.clusters is None:
+                    hold.hold_shape(task, name, weights[name][index])
                 else:
                     hold.release()
 
     def after_step(self) -> None:
-        """Hold what is not clustered to its zeros."""
+        """Hold what is not clustered to its zeros and ranks."""
         for holds in self._holds.values():
             for _, hold in holds:
                 hold.project()
@@ -78,10 +86,11 @@ class ClusterGraph:
 class _ByVariables:
     """Replaces what tfmot's wrapper builds for one cluster count by what serves all."""
 
-    def __init__(self, layer: Any, numerics: Numerics, places: int) -> None:
+    def __init__(self, layer: Any, numerics: Numerics, places: int, axis: int | None) -> None:
         super().__init__(layer, number_of_clusters=places)  # type: ignore[call-arg]  # mixed into tfmot's wrappers
         self._numerics = numerics
         self._places = places
+        self._axis = axis
         self._centroids: dict[str, Centroids] = {}
 
     def build(self, input_shape: Any) -> None:
@@ -93,7 +102,7 @@ class _ByVariables:
             wrapper.original_clusterable_weights[name] = original
             setattr(self, f"original_weight_{name}", original)  # so that Keras goes on tracking it
             plain = name.replace("/", "_")
-            self._centroids[name] = Centroids(self, plain, original.shape, self._places, self._numerics)
+            self._centroids[name] = Centroids(self, plain, original.shape, self._places, self._numerics, self._axis)
 
     def update_clustered_weights_associations(self) -> None:
         wrapper: Any = self
@@ -111,12 +120,13 @@ class _ByVariables:
             if decided is None or decided.clusters is None:
                 centroids.stop()
                 continue
-            values = weights[next(i for i, own in enumerate(wrapper.wrapped_weights) if own is variable)]
-            zero_stays = decided.sparsity > 0
-            alive = values != 0 if name in task.narrowed else np.ones(values.shape, dtype=bool)
-            start = initial_centroids(values[alive], decided.clusters, keeps_zeros=zero_stays)
-            mask = alive & centroids.mask_of(values, start) if zero_stays else alive
-            centroids.start(start, None if mask.all() else mask, zero_stays=zero_stays)
+            index = next(i for i, own in enumerate(wrapper.wrapped_weights) if own is variable)
+            values, zero_stays = weights[index], decided.sparsity > 0
+            start = initial_centroids(values, task, name, index, self._axis, zero_stays=zero_stays)
+            mask = values != 0 if name in task.narrowed else None
+            if zero_stays:
+                mask = centroids.mask_of(values, start)
+            centroids.start(start, mask, zero_stays=zero_stays)
 
 
 class _Clustered(MaskThrough, _ByVariables, ClusterWeights):  # type: ignore[misc]  # tfmot is untyped

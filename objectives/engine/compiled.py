@@ -1,8 +1,8 @@
 """One stage of one model, traced once: set, train, read, as often as there are trials."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from paretune.objectives.engine.graph import StageGraph
 from paretune.objectives.keras_door import tf
+from paretune.objectives.pipeline.distillation import distillation_for
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.optimizers import build_optimizer, learning_rates
-from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData, batch_indices
 from paretune.objectives.rows import Rows
 from paretune.objectives.weights import LayerWeights
@@ -22,9 +23,6 @@ from paretune.spaces.recipe import StageRecipe
 _SECONDS_A_RUN = 0.3
 _BYTES_A_RUN = 64 * 2**20
 _FIRST_RUN_STEPS = 8
-
-#: Entered around everything that keeps the processor busy.
-AtWork = Callable[[], AbstractContextManager[None]]
 
 
 class StatefulKernel(Exception):
@@ -40,7 +38,8 @@ class CompiledStage:
     Args:
         graph: The wrapped model.
         data: What to train on.
-        recipe: Names the optimizer and the batch size; others of these need a stage of their own.
+        recipe: Names the optimizer and the batch size, and whether there is a teacher; others of these need a stage of
+            their own.
 
     Raises:
         StatefulKernel: The model draws random numbers in a way that cannot be repeated.
@@ -50,10 +49,12 @@ class CompiledStage:
         self._graph = graph
         self._data = data
         self._model = graph.model
+        self._distillation = distillation_for(recipe, data.teacher)
         self._optimizer = build_optimizer(recipe, recipe.learning_rate)
         self._optimizer.build(self._model.trainable_variables)
         self._model.compile(optimizer=self._optimizer, loss=list(data.losses))
         signature = self._signature(recipe.batch_size_for(data.samples))
+        self._sample_bytes = data.sample_bytes + sum(4 * (each.shape[1:].num_elements() or 0) for each in self._answers)
         self._steps = tf.function(self._run_steps, input_signature=signature, autograph=False)
         traced = self._steps.get_concrete_function()
         _require_repeatable(traced)
@@ -75,6 +76,7 @@ class CompiledStage:
             state = np.random.SeedSequence([task.seed, number]).generate_state(generator.shape[0], np.uint64)
             generator.assign(state.view(np.int64))
         self._graph.decide(task, weights)
+        taught = self._taught(task.recipe, meter, at_work)
         batch_size = task.recipe.batch_size_for(self._data.samples)
         order = batch_indices(self._data.samples, batch_size, task.steps, task.seed)
         rates = learning_rates(task.recipe, task.steps)
@@ -82,7 +84,7 @@ class CompiledStage:
         while done < task.steps:
             meter.check()
             count = int(min(self._steps_a_run(batch_size), task.steps - done, meter.steps_left))
-            batches = self._batches(order[done : done + count])
+            batches = self._batches(order[done : done + count], taught)
             with at_work():
                 started = time.perf_counter()
                 losses = self._steps(tf.constant(rates[done : done + count]), *batches).numpy()
@@ -95,24 +97,38 @@ class CompiledStage:
 
     def _steps_a_run(self, batch_size: int) -> int:
         steps = int(_SECONDS_A_RUN / self._seconds_a_step) if self._seconds_a_step else _FIRST_RUN_STEPS
-        return max(1, min(steps, _BYTES_A_RUN // (self._data.sample_bytes * batch_size)))
+        return max(1, min(steps, _BYTES_A_RUN // (self._sample_bytes * batch_size)))
 
-    def _arrays(self) -> Iterator[Rows]:
+    @property
+    def _answers(self) -> Sequence[Any]:
+        """The symbolic outputs that a teacher's answers are compared with; none where nobody teaches."""
+        return () if self._distillation is None else self._model.outputs
+
+    def _taught(self, recipe: StageRecipe, meter: Meter, at_work: AtWork) -> Sequence[Rows]:
+        """Return the teacher's answers, and set how much they count; nothing where nobody teaches."""
+        if self._distillation is None or self._data.teacher is None:
+            return ()
+        self._distillation.decide(recipe)
+        return self._data.teacher.answers(meter, at_work)
+
+    def _arrays(self, taught: Sequence[Any]) -> Iterator[Any]:
         yield from self._data.inputs
         yield from self._data.targets
+        yield from taught
         if self._data.sample_weights is not None:
             yield self._data.sample_weights
 
-    def _batches(self, indices: NDArray[np.int64]) -> list[Any]:
+    def _batches(self, indices: NDArray[np.int64], taught: Sequence[Rows]) -> list[Any]:
         """Return the rows of every array, shape (steps, batch size, ...)."""
         return [
             tf.constant(array[indices.reshape(-1)].reshape(*indices.shape, *array.shape[1:]))
-            for array in self._arrays()
+            for array in self._arrays(taught)
         ]
 
     def _signature(self, batch_size: int) -> list[Any]:
         # of a known batch size, as in tfmot's flow: a division by a known number of elements is rounded otherwise
-        batches = [tf.TensorSpec((None, batch_size, *array.shape[1:]), array.dtype) for array in self._arrays()]
+        arrays = self._arrays(self._answers)
+        batches = [tf.TensorSpec((None, batch_size, *array.shape[1:]), array.dtype) for array in arrays]
         return [tf.TensorSpec((None,), tf.float32), *batches]
 
     def _run_steps(self, rates: Any, *batches: Any) -> Any:
@@ -130,13 +146,18 @@ class CompiledStage:
 
     def _step(self, rate: Any, batch: list[Any]) -> Any:
         """Do what ``keras.Model.train_step`` does, and what the stage adds."""
-        model, ends = self._model, (len(self._data.inputs), len(self._data.inputs) + len(self._data.targets))
-        inputs, targets = tuple(batch[: ends[0]]), tuple(batch[ends[0] : ends[1]])
-        sample_weight = batch[ends[1]] if len(batch) > ends[1] else None
+        model, rest = self._model, iter(batch)
+        inputs = tuple(islice(rest, len(self._data.inputs)))
+        targets = tuple(islice(rest, len(self._data.targets)))
+        taught = tuple(islice(rest, len(self._answers)))
+        sample_weight = next(rest, None)
         self._optimizer.learning_rate.assign(rate)
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
-            loss = model.compute_loss(inputs, targets, outputs, sample_weight)
+            if self._distillation is None:
+                loss = model.compute_loss(inputs, targets, outputs, sample_weight)
+            else:
+                loss = self._distillation.loss(model, targets, taught, outputs, sample_weight)
         self._optimizer.minimize(loss, model.trainable_variables, tape=tape)
         self._graph.after_step()
         return loss

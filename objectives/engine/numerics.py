@@ -12,8 +12,9 @@ class Numerics:
     """How a compiled stage computes.
 
     Attributes:
-        nearest: Takes weights and centroids, shape (places,); returns the nearest centroid of every weight, in the
-            shape of the weights. The gradient goes to the centroids.
+        nearest: Takes weights and centroids, shape (places,), or (lines, places) for weights of shape (lines, ...), a
+            line of centroids for each of theirs; returns the nearest centroid of every weight, in the shape of the
+            weights. The gradient goes to the centroids.
         kth_largest: Takes magnitudes, shape (weights,), and k from 1; returns the k-th largest.
     """
 
@@ -23,8 +24,11 @@ class Numerics:
 
 def nearest_by_distance(weights: Any, centroids: Any) -> Any:
     """Compare every weight with every centroid, as tfmot does: weights x centroids numbers a step."""
-    index = tf.argmin(tf.abs(tf.expand_dims(weights, axis=-1) - centroids), axis=-1)
-    return tf.gather(centroids, index)
+    by_line = len(centroids.shape) - 1
+    among = [1] * (len(weights.shape) - by_line)
+    beside = tf.reshape(centroids, [*centroids.shape[:-1], *among, centroids.shape[-1]]) if by_line else centroids
+    index = tf.argmin(tf.abs(tf.expand_dims(weights, axis=-1) - beside), axis=-1)
+    return tf.gather(centroids, index, batch_dims=by_line)
 
 
 def nearest_by_search(weights: Any, centroids: Any) -> Any:
@@ -33,10 +37,12 @@ def nearest_by_search(weights: Any, centroids: Any) -> Any:
     Gives what :func:`nearest_by_distance` gives, but for weights within rounding of a midpoint, at a cost that grows
     with the logarithm of the number of centroids.
     """
-    ascending = tf.gather(centroids, tf.argsort(centroids))
-    midpoints = tf.stop_gradient((ascending[1:] + ascending[:-1]) / 2)
-    index = tf.searchsorted(midpoints, tf.stop_gradient(tf.reshape(weights, [-1])))
-    return tf.reshape(tf.gather(ascending, index), weights.shape)
+    by_line = len(centroids.shape) - 1
+    ascending = tf.gather(centroids, tf.argsort(centroids), batch_dims=by_line)
+    midpoints = tf.stop_gradient((ascending[..., 1:] + ascending[..., :-1]) / 2)
+    lines = tf.reshape(weights, [weights.shape[0], -1] if by_line else [-1])
+    index = tf.searchsorted(midpoints, tf.stop_gradient(lines))
+    return tf.reshape(tf.gather(ascending, index, batch_dims=by_line), weights.shape)
 
 
 def kth_largest_by_sorting(magnitudes: Any, k: Any) -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from tensorflow_model_optimization.python.core.quantization.keras import quantizers
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_registry,
@@ -12,6 +11,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
+from paretune.objectives.cluster_lines import channel_axis
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
@@ -19,6 +19,7 @@ from paretune.objectives.engine.placement import Place, places_of, switched_on
 from paretune.objectives.engine.wrapping import MaskThrough, position, read_variables, wrapped_model
 from paretune.objectives.keras_door import keras, tf
 from paretune.objectives.pipeline.annotation import annotated_layers
+from paretune.objectives.pipeline.centroid_start import present_centroids
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.weights import LayerWeights, compressed_variables
@@ -32,9 +33,17 @@ class QuantizeGraph:
     other layers are held to theirs after each step.
     """
 
-    def __init__(self, model: Any, numerics: Numerics, places: int) -> None:
-        """Wrap a copy of every layer of ``model`` behind which the file may round; ``places`` is the most clusters."""
+    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str) -> None:
+        """Wrap a copy of every layer of ``model`` behind which the file may round.
+
+        Args:
+            model: The working copy of the user's model; it is only read.
+            numerics: How to compute.
+            places: The largest cluster count.
+            scope: What shares one set of clusters: the whole ``tensor`` or a ``channel``.
+        """
         self._source = model
+        self._axes = {layer.name: channel_axis(type(layer).__name__, scope) for layer in model.layers}
         self._wrapped: dict[str, _Quantized] = {}
         self._inputs: dict[str, _Switch] = {}
         spots = places_of(model)
@@ -43,7 +52,8 @@ class QuantizeGraph:
             copy = fresh_layer(layer)
             if layer.name not in spots:
                 return copy
-            self._wrapped[layer.name] = _Quantized(copy, spots[layer.name], numerics, places)
+            axis = self._axes[layer.name]
+            self._wrapped[layer.name] = _Quantized(copy, spots[layer.name], numerics, places, axis)
             return self._wrapped[layer.name]
 
         def enter(name: str, tensor: Any) -> Any:
@@ -59,7 +69,7 @@ class QuantizeGraph:
             if layer.weights
         }
         self._holds = {
-            name: [Hold(self.variables[name][index], places) for index in indices]
+            name: [Hold(self.variables[name][index], places, self._axes[name]) for index in indices]
             for name, indices in self._compressed.items()
         }
 
@@ -80,14 +90,14 @@ class QuantizeGraph:
                 is_inside = wrapped is not None and name in annotated
                 hold.release()
                 if wrapped is not None and wrapped.centroids is not None:
-                    _keep_inside(wrapped.centroids, task if is_inside else None, name, values)
+                    _keep_inside(wrapped.centroids, task if is_inside else None, name, values, self._axes[name])
                 if not is_inside and decided.clusters is not None:
                     hold.hold_clusters(values)
-                elif not is_inside and task.keeps_zeros(name):
-                    hold.hold_zeros(values)
+                elif not is_inside:
+                    hold.hold_shape(task, name, values)
 
     def after_step(self) -> None:
-        """Hold the layers that are not trained quantized to their zeros and clusters."""
+        """Hold the layers that are not trained quantized to their zeros, clusters and ranks."""
         for holds in self._holds.values():
             for hold in holds:
                 hold.project()
@@ -102,19 +112,19 @@ class QuantizeGraph:
         )
 
 
-def _keep_inside(centroids: Centroids, task: StageTask | None, name: str, values: Any) -> None:
+def _keep_inside(centroids: Centroids, task: StageTask | None, name: str, values: Any, axis: int | None) -> None:
     """Keep what the layer of this name has achieved so far; nothing, where there is no task for it."""
     decided = LayerPolicy() if task is None else task.policy.get(name, LayerPolicy())
     keeps_zeros = task is not None and task.keeps_zeros(name) and not values.all()
     mask = values != 0 if keeps_zeros else None
     zero_stays = keeps_zeros and decided.sparsity > 0
-    clustered = values[mask] if keeps_zeros and not zero_stays else values.reshape(-1)
-    unique, first = np.unique(clustered, return_index=True)
-    if decided.clusters is None or unique.size <= 1:
+    present = None
+    if decided.clusters is not None:
+        present = present_centroids(values, axis, with_zero=zero_stays or not keeps_zeros)
+    if present is None or present.shape[-1] <= 1:
         centroids.stop(mask)
     else:
-        # in order of appearance, as tfmot finds them: it decides which of two equally near ones is taken
-        centroids.start(clustered[np.sort(first)], mask, zero_stays=zero_stays)
+        centroids.start(present, mask, zero_stays=zero_stays)
 
 
 class _Switch:
@@ -166,14 +176,15 @@ class _ActivationQuantizer(_Switched, quantizers.MovingAverageQuantizer):  # typ
 class _KeepingWeights:
     """Clusters and masks weights before they are fake-quantized."""
 
-    def __init__(self, switch: _Switch, numerics: Numerics, places: int, **settings: Any) -> None:
+    def __init__(self, switch: _Switch, numerics: Numerics, places: int, axis: int | None, **settings: Any) -> None:
         super().__init__(switch, **settings)  # type: ignore[call-arg]  # mixed into a quantizer
         self._numerics = numerics
         self._places = places
+        self._axis = axis
         self.centroids: Centroids | None = None
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
-        self.centroids = Centroids(layer, name, tensor_shape, self._places, self._numerics)
+        self.centroids = Centroids(layer, name, tensor_shape, self._places, self._numerics, self._axis)
         return super().build(tensor_shape, name, layer)  # type: ignore[misc,no-any-return]  # mixed into a quantizer
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
@@ -182,8 +193,8 @@ class _KeepingWeights:
 
 
 class _DenseWeights(_KeepingWeights, _Switched, quantizers.LastValueQuantizer):  # type: ignore[misc]  # untyped
-    def __init__(self, switch: _Switch, numerics: Numerics, places: int) -> None:
-        super().__init__(switch, numerics, places, num_bits=8, per_axis=False, symmetric=True, narrow_range=True)
+    def __init__(self, switch: _Switch, numerics: Numerics, places: int, axis: int | None) -> None:
+        super().__init__(switch, numerics, places, axis, num_bits=8, per_axis=False, symmetric=True, narrow_range=True)
 
 
 class _ConvolutionWeights(
@@ -197,12 +208,12 @@ class _ConvolutionWeights(
 class _Quantized(MaskThrough, QuantizeWrapperV2):  # type: ignore[misc]  # tfmot is untyped
     """tfmot's wrapper around a layer, with the quantizers of its place."""
 
-    def __init__(self, layer: Any, place: Place, numerics: Numerics, places: int) -> None:
+    def __init__(self, layer: Any, place: Place, numerics: Numerics, places: int, axis: int | None) -> None:
         self.switch = _Switch()
         self.weight_switch = _Switch()
         is_convolution = isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
         kind = _ConvolutionWeights if is_convolution else _DenseWeights
-        self._weight_quantizer = kind(self.weight_switch, numerics, places)
+        self._weight_quantizer = kind(self.weight_switch, numerics, places, axis)
         config = default_8bit_quantize_registry.Default8BitQuantizeConfig(
             list(place.weights), ["activation"] if place.activation else [], place.output
         )

@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 from paretune.objectives.engine.cluster_graph import ClusterGraph
-from paretune.objectives.engine.compiled import AtWork, CompiledStage
+from paretune.objectives.engine.compiled import CompiledStage
 from paretune.objectives.engine.graph import StageGraph
 from paretune.objectives.engine.numerics import FAST, Numerics
 from paretune.objectives.engine.prune_graph import PruneGraph
@@ -13,10 +13,10 @@ from paretune.objectives.engine.structure_graph import StructureGraph
 from paretune.objectives.keras_door import keras
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import with_exact_zeros
-from paretune.objectives.pipeline.stages import StageTask
+from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.weights import LayerWeights
-from paretune.spaces.recipe import StageRecipe
+from paretune.spaces.recipe import PruneRecipe, StageRecipe
 
 #: Places for centroids that every graph has; a policy with more clusters builds a larger one.
 _FEWEST_PLACES = 64
@@ -47,9 +47,11 @@ class CompiledStages:
     def run(self, task: StageTask, weights: LayerWeights, meter: Meter) -> LayerWeights:
         """Train a stage, in the graph that there is for it."""
         trained = self.prepare(task).run(task, weights, meter, self._at_work)
-        if task.stage != "prune":
+        if not isinstance(task.recipe, PruneRecipe):
             return trained
-        return with_exact_zeros(self._model, trained, task.policy, weights, task.narrowed)
+        return with_exact_zeros(
+            self._model, trained, task.policy, task.recipe.pattern, start=weights, narrowed=task.narrowed
+        )
 
     def prepare(self, task: StageTask) -> CompiledStage:
         """Build and trace the graph that a task needs, unless it is there.
@@ -62,22 +64,27 @@ class CompiledStages:
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()
             self._built = {key: stage for key, stage in self._built.items() if key[0] in ("structure", "prune")}
-        key = (task.stage, *self._traced_for(task.recipe))
+        # what shares a set of clusters is part of the graph, where they start is not
+        scope = task.cluster_scope if task.stage in ("cluster", "quantize") else ""
+        key = (task.stage, scope, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
-                self._built[key] = CompiledStage(self._graph(task.stage), self._data, task.recipe)
+                self._built[key] = CompiledStage(self._graph(task), self._data, task.recipe)
         return self._built[key]
 
-    def _traced_for(self, recipe: StageRecipe) -> tuple[str, str]:
-        """Return what of a recipe is part of the graph."""
+    def _traced_for(self, recipe: StageRecipe) -> tuple[str, ...]:
+        """Return what of a recipe is part of the graph of its stage."""
         arguments = sorted(recipe.optimizer_arguments.items())
-        return repr((recipe.optimizer.lower(), arguments)), str(recipe.batch_size_for(self._data.samples))
+        pattern = (recipe.pattern,) if isinstance(recipe, PruneRecipe) else ()
+        is_taught = "taught" if recipe.distillation > 0 else ""
+        batch_size = recipe.batch_size_for(self._data.samples)
+        return repr((recipe.optimizer.lower(), arguments)), str(batch_size), is_taught, *pattern
 
-    def _graph(self, stage: str) -> StageGraph:
-        if stage == "structure":
+    def _graph(self, task: StageTask) -> StageGraph:
+        if task.stage == "structure":
             return StructureGraph(self._model)
-        if stage == "prune":
-            return PruneGraph(self._model, self._numerics)
-        if stage == "cluster":
-            return ClusterGraph(self._model, self._numerics, self._places)
-        return QuantizeGraph(self._model, self._numerics, self._places)
+        if isinstance(task.recipe, PruneRecipe):
+            return PruneGraph(self._model, self._numerics, task.recipe.pattern)
+        if task.stage == "cluster":
+            return ClusterGraph(self._model, self._numerics, self._places, task.cluster_scope)
+        return QuantizeGraph(self._model, self._numerics, self._places, task.cluster_scope)

@@ -1,4 +1,4 @@
-"""The structure stage: the layers as they are, held to the zeros of the channels that are removed."""
+"""The structure stage: the layers as they are, held to the zeros of removed channels, and to low ranks."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ _PLACES = 1
 
 
 class StructureGraph:
-    """Implements :class:`paretune.objectives.engine.graph.StageGraph` for training with channels removed.
+    """Implements :class:`paretune.objectives.engine.graph.StageGraph` for training with fewer channels and lower ranks.
 
-    It is enough that no kernel reads a removed channel: then whatever makes it has no gradient, and stays zero.
+    For channels it is enough that no kernel reads a removed one: then whatever makes it has no gradient, and stays
+    zero.
     """
 
     def __init__(self, model: Any) -> None:
@@ -23,23 +24,20 @@ class StructureGraph:
         self.model, self.variables = wrapped_model(model, fresh_layer)
         self._holds = {
             layer.name: [
-                (number, Hold(self.variables[layer.name][number], _PLACES))
+                (number, Hold(self.variables[layer.name][number], _PLACES, axis=None))
                 for number in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers
         }
 
     def decide(self, task: StageTask, weights: LayerWeights) -> None:
-        """Set what must stay zero."""
+        """Set what must stay zero, or of low rank."""
         for name, holds in self._holds.items():
             for number, hold in holds:
-                if task.keeps_zeros(name):
-                    hold.hold_zeros(weights[name][number])
-                else:
-                    hold.release()
+                hold.hold_shape(task, name, weights[name][number])
 
     def after_step(self) -> None:
-        """Hold the weights to their zeros."""
+        """Hold the weights to their zeros and ranks."""
         for holds in self._holds.values():
             for _, hold in holds:
                 hold.project()

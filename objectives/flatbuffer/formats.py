@@ -11,6 +11,7 @@ from paretune.objectives.flatbuffer.recipes import apply_recipe, make_recipe
 from paretune.objectives.flatbuffer.storage import store_kernels
 from paretune.objectives.flatbuffer.stored import file_format, is_stored_as, kernel_tensor, stored_format
 from paretune.objectives.flatbuffer.template import FloatTemplate
+from paretune.objectives.flatbuffer.zero_blocks import mend_zero_blocks
 from paretune.objectives.flatbuffer.zero_channels import mend_lost_biases
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.policy import Quantization
@@ -28,8 +29,9 @@ def quantize_file(
     all of those have the same. Inputs and outputs of the file stay float32. The same arguments give the same bytes.
 
     Kernels of convolutions have a scale per output channel; of Dense layers one scale, as tfmot trains them, unless
-    BatchNorm is folded in or the format is int4, where one scale is too coarse. Activations of ``int8`` are
-    asymmetric, all else is symmetric.
+    BatchNorm is folded in, they are factors, or the format is int4, where one scale is too coarse; of ``int4_block``,
+    each block of 32 weights of an output has one, in half precision. Activations of ``int8`` are asymmetric, all else
+    is symmetric.
 
     Args:
         template: What ``float_file`` was filled from.
@@ -45,6 +47,16 @@ def quantize_file(
     if any(form.is_static or _is_lookup(template, layer) for layer, form in formats.items()):
         ranges = activation_ranges(float_file, template.input_names, calibration)
     return quantize_with_ranges(template, float_file, formats, ranges)
+
+
+def check_formats(template: FloatTemplate, float_file: bytes, formats: Mapping[str, Quantization]) -> None:
+    """Raise where a layer cannot have its number format in a file that lost channels, before anything is trained.
+
+    Raises:
+        Infeasible: As :func:`quantize_file` would, as far as that is known without trying.
+    """
+    asked = {layer: file_format(form) for layer, form in formats.items() if form is not Quantization.FLOAT32}
+    make_recipe(read_graph(float_file), {layer: template.places.get(layer, ()) for layer in asked}, asked)
 
 
 def quantize_with_ranges(
@@ -73,6 +85,7 @@ def quantize_with_ranges(
     if recipe:
         static = any(rule.config.activation_tensor_config is not None for rule in recipe)
         file = mend_lost_biases(float_file, apply_recipe(float_file, recipe, ranges if static else {}))
+        file = mend_zero_blocks(file)
     file = store_kernels(file, [(place, asked[layer]) for layer, own in places.items() for place in own])
     _check(file, places, asked)
     return file

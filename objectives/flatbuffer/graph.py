@@ -43,6 +43,8 @@ class Tensor:
         zero_points: Likewise.
         channel_axis: Axis that ``scales`` runs along.
         is_variable: Whether it keeps its value from one run to the next: the state of a recurrent layer.
+        block_size: Elements of the last axis that share a scale; 0 where scales are not by block.
+        block_scales: Number of the tensor of the subgraph that holds these scales; -1 where there is none.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Tensor:
     zero_points: Any
     channel_axis: int
     is_variable: bool = False
+    block_size: int = 0
+    block_scales: int = -1
 
     @property
     def is_constant(self) -> bool:
@@ -134,6 +138,9 @@ class Graph:
     def values(self, tensor: Tensor) -> np.ndarray:
         """Return the float32 values that a constant stands for, in its shape."""
         stored = self.stored(tensor)
+        if tensor.block_size:
+            scales = self.stored(self.tensors[tensor.subgraph][tensor.block_scales]).astype(np.float32)
+            return np.asarray(stored * np.repeat(scales, tensor.block_size, axis=-1).reshape(stored.shape), np.float32)
         if tensor.scales is None:
             return stored.astype(np.float32)
         along = [1] * stored.ndim
@@ -202,6 +209,7 @@ def _tensor(tensor: Any, subgraph: int, spans: Sequence[tuple[int, int]]) -> Ten
     quantization = tensor.Quantization()
     quantized = quantization is not None and quantization.ScaleLength() > 0
     offset, length = spans[tensor.Buffer()]
+    block_size, block_scales = _blocks(quantization)
     return Tensor(
         name=tensor.Name().decode(),
         subgraph=subgraph,
@@ -214,7 +222,19 @@ def _tensor(tensor: Any, subgraph: int, spans: Sequence[tuple[int, int]]) -> Ten
         zero_points=quantization.ZeroPointAsNumpy() if quantized else None,
         channel_axis=quantization.QuantizedDimension() if quantized else 0,
         is_variable=bool(tensor.IsVariable()),
+        block_size=block_size,
+        block_scales=block_scales,
     )
+
+
+def _blocks(quantization: Any) -> tuple[int, int]:
+    """Return the size of the blocks that have a scale each, and the number of the tensor of scales."""
+    if quantization is None or quantization.DetailsType() != schema.QuantizationDetails.BlockwiseQuantization:
+        return 0, -1
+    table = quantization.Details()
+    details = schema.BlockwiseQuantization()
+    details.Init(table.Bytes, table.Pos)
+    return details.BlockSize(), details.Scales()
 
 
 def _numbers(vector: Any) -> tuple[int, ...]:

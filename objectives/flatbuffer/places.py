@@ -11,6 +11,8 @@ from paretune.objectives.weights import compressed_variables
 
 #: Axis of a constant that runs over output channels (rows of an embedding), by operator; 0 elsewhere.
 _CHANNEL_AXES = {"DEPTHWISE_CONV_2D": 3}
+#: Parts of a kernel of low rank: what is applied first, to the inputs, and what makes the outputs of that.
+INNER, OUTER = "inner", "outer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +21,10 @@ class KernelPlace:
 
     Attributes:
         tensor: Name of the constant.
+        shape: Its shape, before channels are removed.
         variable: Number of the kernel in ``layer.weights``.
-        part: Which part of the kernel it is, such as ``2/4`` for a gate; empty for all of it.
+        part: Which part of the kernel it is, such as ``2/4`` for a gate, or a factor of it (:data:`INNER`,
+            :data:`OUTER`); empty for all of it.
         compressed: Whether sparsity and clusters act on it; number formats always do.
         operator: Kind of the operator that uses it, such as ``CONV_2D``.
         scopes: By operator that uses it: the names of its outputs, each ended by a semicolon, as ai-edge-quantizer
@@ -32,6 +36,7 @@ class KernelPlace:
     """
 
     tensor: str
+    shape: tuple[int, ...]
     variable: int
     part: str
     compressed: bool
@@ -40,6 +45,11 @@ class KernelPlace:
     subgraph: int
     channel_axis: int
     folded_axes: tuple[int, ...]
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether it is one of the two kernels that stand for one of low rank."""
+        return self.part in (INNER, OUTER)
 
 
 def find_places(
@@ -70,6 +80,7 @@ def find_places(
                 own.append(
                     KernelPlace(
                         tensor=tensor.name,
+                        shape=tensor.shape,
                         variable=number,
                         part=part_of(matched[tensor.name]) if tensor.name in matched else "",
                         compressed=compressed,

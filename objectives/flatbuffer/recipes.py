@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ai_edge_quantizer import qtyping, quantizer
 from paretune.objectives.flatbuffer.calibration import Ranges
 from paretune.objectives.flatbuffer.graph import Graph, Operator
 from paretune.objectives.flatbuffer.places import KernelPlace
+from paretune.objectives.flatbuffer.stored import kernel_tensor
 from paretune.objectives.measure.interpreter import quiet
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.policy import Quantization
@@ -25,10 +26,10 @@ TOOL_OPERATORS: Mapping[str, Any] = {
 }
 #: Number formats by operator: what the tool and LiteRT have, tried out with ai-edge-quantizer 0.10 and LiteRT 2.3.
 _POSSIBLE: Mapping[str, frozenset[Quantization]] = {
-    "CONV_2D": frozenset(Quantization),
+    "CONV_2D": frozenset(Quantization) - {Quantization.INT4_BLOCK},
     "FULLY_CONNECTED": frozenset(Quantization),
-    "DEPTHWISE_CONV_2D": frozenset(Quantization) - {Quantization.INT4},
-    "TRANSPOSE_CONV": frozenset(Quantization) - {Quantization.INT4},
+    "DEPTHWISE_CONV_2D": frozenset(Quantization) - {Quantization.INT4, Quantization.INT4_BLOCK},
+    "TRANSPOSE_CONV": frozenset(Quantization) - {Quantization.INT4, Quantization.INT4_BLOCK},
     "GATHER": frozenset(
         {
             Quantization.FLOAT32,
@@ -41,6 +42,8 @@ _POSSIBLE: Mapping[str, frozenset[Quantization]] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": frozenset({Quantization.FLOAT32, Quantization.FLOAT16, Quantization.DYNAMIC_INT8}),
 }
 _ANYWHERE = frozenset({Quantization.FLOAT32, Quantization.FLOAT16})
+#: Weights of one output that share a scale in ``int4_block``: the smallest blocks that the tool has.
+_BLOCK = 32
 #: Operators without kernels that may compute in the integers of what feeds them.
 _FOLLOWER_NAMES = """
     ADD SUB MUL MEAN AVERAGE_POOL_2D MAX_POOL_2D CONCATENATION RESHAPE SOFTMAX LOGISTIC TANH RELU HARD_SWISH GELU PAD
@@ -75,6 +78,8 @@ def why_impossible(place: KernelPlace, form: Quantization) -> str | None:
         return "it computes inside a loop, whose activations cannot be calibrated."
     if form not in _POSSIBLE.get(place.operator, _ANYWHERE):
         return f"the operator {place.operator} has no {form} form."
+    if form is Quantization.INT4_BLOCK and place.shape[-1] % _BLOCK:
+        return f"its {place.shape[-1]} inputs cannot be divided into blocks of {_BLOCK}."
     return None
 
 
@@ -96,7 +101,8 @@ def make_recipe(
     for layer, own in places.items():
         form = formats[layer]
         for place in own:
-            reason = why_impossible(place, form)
+            # a file that lost channels has narrower kernels than the template
+            reason = why_impossible(replace(place, shape=kernel_tensor(graph, place).shape), form)
             if reason is not None:
                 raise Infeasible(f"Layer '{layer}' cannot be stored as {form}: {reason}")
             given |= dict.fromkeys(place.scopes, form)
@@ -127,7 +133,8 @@ def apply_recipe(float_file: bytes, recipe: Recipe, ranges: Ranges) -> bytes:
             tool.update_quantization_recipe(regex, rule.operator, rule.config, rule.algorithm)
         with (
             quiet(),
-            np.errstate(over="ignore"),
+            # halves overflow, and blocks whose scale is zero as a half divide by it: both are looked for afterwards
+            np.errstate(over="ignore", divide="ignore", invalid="ignore"),
         ):  # the tool opens an interpreter to check the names of calibrated tensors
             result = tool.quantize(calibrated or None, enable_progress_bar=False, enable_progress_report=False)
     except (RuntimeError, ValueError) as error:
@@ -145,7 +152,7 @@ def _kernel_rule(place: KernelPlace, form: Quantization) -> Rule | None:
     operator = TOOL_OPERATORS[place.operator]
     if form is Quantization.FLOAT16:
         return Rule(operator, quantizer.AlgorithmName.FLOAT_CASTING, _HALF)
-    weights = _integers(form.weight_bits, _TENSORWISE if _has_one_scale(place, form) else _CHANNELWISE)
+    weights = _integers(form.weight_bits, _granularity(place, form))
     if form is Quantization.INT16X8:
         return Rule(operator, _MIN_MAX, _static(16, symmetric=True, weights=weights))
     if form is Quantization.INT8:
@@ -156,14 +163,22 @@ def _kernel_rule(place: KernelPlace, form: Quantization) -> Rule | None:
     return Rule(operator, _MIN_MAX, dynamic)
 
 
+def _granularity(place: KernelPlace, form: Quantization) -> Any:
+    """Return what shares a scale: a block of weights, an output channel or the whole kernel."""
+    if form is Quantization.INT4_BLOCK:
+        return qtyping.QuantGranularity[f"BLOCKWISE_{_BLOCK}"]
+    return _TENSORWISE if _has_one_scale(place, form) else _CHANNELWISE
+
+
 def _has_one_scale(place: KernelPlace, form: Quantization) -> bool:
     """Return whether a kernel gets one scale rather than one per output channel.
 
-    Dense layers do, as tfmot trains them. Not where a norm scales output channels apart, nor in four bits, where one
+    Dense layers do, as tfmot trains them. Not factors of a kernel, which nobody trains and whose channels differ as the
+    singular values do. Not where a norm scales output channels apart, nor in four bits, where one
     scale is too coarse; but always where a norm scales input channels apart: two scales crossing would multiply the
     number of distinct values.
     """
-    if place.operator != "FULLY_CONNECTED":
+    if place.operator != "FULLY_CONNECTED" or place.is_factor:
         return False
     if place.folded_axes:
         return place.channel_axis not in place.folded_axes

@@ -18,6 +18,7 @@ _TRIED = (
     Quantization.INT8,
     Quantization.INT16X8,
     Quantization.INT4,
+    Quantization.INT4_BLOCK,
 )
 #: Greatest error of the outputs, relative to the outputs, root mean square. A kernel that is broken gives 1 (zeros) or
 #: about 1.4 (something unrelated); rounding one layer to four bits, the coarsest there is, 0.1 for Gaussian weights.

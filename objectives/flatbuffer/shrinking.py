@@ -48,7 +48,7 @@ def replace_constants(model: Any, constants: Mapping[int, Uses]) -> None:
             continue
         key = old, data.tobytes()
         if key not in written:
-            written[key] = _add_buffer(model, data)
+            written[key] = add_buffer(model, data)
         tensor.buffer = written[key]
         users[old] -= 1
         if not users[old]:
@@ -74,15 +74,22 @@ def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
 def _add_copy(subgraph: Any, number: int) -> int:
     """Add a tensor like another one under a name of its own: ai-edge-quantizer tells tensors apart by name."""
     twin = copy(subgraph.tensors[number])
-    taken, count = {tensor.name for tensor in subgraph.tensors}, 2
-    while twin.name + b"#%d" % count in taken:
-        count += 1
-    twin.name = twin.name + b"#%d" % count
+    twin.name = unused_name(subgraph, twin.name)
     subgraph.tensors.append(twin)
     return len(subgraph.tensors) - 1
 
 
-def _add_buffer(model: Any, data: NDArray[np.uint8]) -> int:
+def unused_name(subgraph: Any, name: bytes) -> bytes:
+    """Return a name, numbered if a tensor has it."""
+    taken, count, free = {tensor.name for tensor in subgraph.tensors}, 1, name
+    while free in taken:
+        count += 1
+        free = name + b"#%d" % count
+    return free
+
+
+def add_buffer(model: Any, data: NDArray[np.uint8]) -> int:
+    """Add the bytes of a constant."""
     buffer = schema.BufferT()
     buffer.data = data
     model.buffers.append(buffer)

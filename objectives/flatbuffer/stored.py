@@ -31,8 +31,8 @@ def stored_format(graph: Graph, place: KernelPlace) -> str:
         ``int8``), or a description of something else, such as ``INT4 weights, INT8 activations``.
     """
     tensor = kernel_tensor(graph, place)
-    formats = {_format(tensor.dtype, activations) for activations in _activation_types(graph, tensor)}
-    return " and ".join(sorted(formats)) if formats else _format(tensor.dtype, "FLOAT32")
+    formats = {_format(tensor, activations) for activations in _activation_types(graph, tensor)}
+    return " and ".join(sorted(formats)) if formats else _format(tensor, "FLOAT32")
 
 
 def is_stored_as(asked: Quantization, stored: str, place: KernelPlace) -> bool:
@@ -52,7 +52,8 @@ def file_format(asked: Quantization) -> Quantization:
     return Quantization.INT8 if asked is Quantization.INT8_QAT else asked
 
 
-def _format(weights: str, activations: str) -> str:
+def _format(tensor: Tensor, activations: str) -> str:
+    weights = f"{tensor.dtype} in blocks" if tensor.block_size else tensor.dtype
     known = {
         ("FLOAT32", "FLOAT32"): Quantization.FLOAT32,
         ("FLOAT16", "FLOAT32"): Quantization.FLOAT16,
@@ -60,6 +61,7 @@ def _format(weights: str, activations: str) -> str:
         ("INT8", "INT8"): Quantization.INT8,
         ("INT8", "INT16"): Quantization.INT16X8,
         ("INT4", "FLOAT32"): Quantization.INT4,
+        ("INT4 in blocks", "FLOAT32"): Quantization.INT4_BLOCK,
     }
     found = known.get((weights, activations))
     return str(found) if found is not None else f"{weights} weights, {activations} activations"

@@ -128,8 +128,8 @@ def _as_rearrangement(kind: str, operands: list[Any], settings: Mapping[str, Any
     if kind in simple:
         return _function(simple[kind], operands, **settings)
     if kind == "Split" and isinstance(settings["indices_or_sections"], int):
-        pieces = {"num_or_size_splits": settings["indices_or_sections"], "axis": settings["axis"]}
-        return _function("split", operands, **pieces)
+        parts = {"num_or_size_splits": settings["indices_or_sections"], "axis": settings["axis"]}
+        return _function("split", operands, **parts)
     if kind == "Pad" and settings["mode"] == "constant":
         values = {"constant_values": settings.get("constant_values", 0)}
         return _function("pad", operands, paddings=settings["pad_width"], **values)

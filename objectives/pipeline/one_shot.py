@@ -6,18 +6,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.cluster_lines import channel_axis
+from paretune.objectives.kernel_patterns import KernelView, pruned, view_of
 from paretune.objectives.weights import LayerWeights, compressed_variables
+from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.policy import LayerPolicy, Policy
+from paretune.spaces.recipe import TENSOR
 
 _LLOYD_ITERATIONS = 10
 
 FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+#: Takes a kernel, what is decided about its layer, the Keras class of the layer, and which of the weights there are to
+#: decide about, where channels were removed (else ``None``); returns the kernel with what was decided.
+_Impose = Callable[[FloatArray, LayerPolicy, str, BoolArray | None], FloatArray]
 
 
 def with_exact_zeros(
-    model: Any, weights: LayerWeights, policy: Policy, start: LayerWeights, narrowed: Set[str]
+    model: Any, weights: LayerWeights, policy: Policy, pattern: str, *, start: LayerWeights, narrowed: Set[str]
 ) -> LayerWeights:
-    """Return the weights with at least the zeros that each layer's sparsity asks for.
+    """Return the weights with at least the zeros that each layer's sparsity and the pattern ask for.
 
     tfmot keeps every weight that ties with the threshold, so layers with repeated values can end with too few zeros;
     here the smallest magnitudes become zero, the first of equal ones first.
@@ -26,72 +35,84 @@ def with_exact_zeros(
         model: For its architecture.
         weights: After pruning.
         policy: What was asked.
+        pattern: What zeros keep to, but in narrowed layers.
         start: Before pruning.
         narrowed: Layers in which what is zero in ``start`` belongs to removed channels.
     """
 
-    def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
-        return _prune(values, decided.sparsity)
+    def impose(values: FloatArray, decided: LayerPolicy, kind: str, alive: BoolArray | None) -> FloatArray:
+        return _prune(values, decided.sparsity, pattern, kind, alive)
 
-    return _on_compressed(model, weights, policy, impose, _alive(start, narrowed))
+    return _on_compressed(model, weights, policy, impose, start=start, narrowed=narrowed)
 
 
-def one_shot(model: Any, weights: LayerWeights, policy: Policy, narrowed: Set[str] = frozenset()) -> LayerWeights:
+def one_shot(
+    model: Any,
+    weights: LayerWeights,
+    policy: Policy,
+    *,
+    pattern: str = UNSTRUCTURED,
+    cluster_scope: str = TENSOR,
+    narrowed: Set[str] = frozenset(),
+) -> LayerWeights:
     """Return the weights pruned by magnitude and clustered by 1-D k-means, as the policy asks, without training.
 
     Args:
         model: For its architecture.
         weights: Trained; zero for what belongs to removed channels.
         policy: What to impose.
-        narrowed: Layers of which some weights belong to removed channels: sparsity and clusters are about the others.
+        pattern: What zeros keep to.
+        cluster_scope: What shares one set of clusters.
+        narrowed: Layers of which some weights belong to removed channels: sparsity and clusters are about the others,
+            and zeros keep to no pattern.
     """
 
-    def impose(values: FloatArray, decided: LayerPolicy) -> FloatArray:
-        pruned = _prune(values, decided.sparsity)
-        return pruned if decided.clusters is None else _cluster(pruned, decided.clusters)
+    def impose(values: FloatArray, decided: LayerPolicy, kind: str, alive: BoolArray | None) -> FloatArray:
+        zeroed = _prune(values, decided.sparsity, pattern, kind, alive)
+        if decided.clusters is None:
+            return zeroed
+        return _cluster(zeroed, decided.clusters, channel_axis(kind, cluster_scope), alive)
 
-    return _on_compressed(model, weights, policy, impose, _alive(weights, narrowed))
-
-
-#: Tells, for a variable of a layer, which of its weights there are to decide about; ``None`` for all.
-_Alive = Callable[[str, int], NDArray[np.bool_] | None]
-
-
-def _alive(start: LayerWeights, narrowed: Set[str]) -> _Alive:
-    return lambda name, number: start[name][number] != 0 if name in narrowed else None
+    return _on_compressed(model, weights, policy, impose, start=weights, narrowed=narrowed)
 
 
 def _on_compressed(
-    model: Any,
-    weights: LayerWeights,
-    policy: Policy,
-    impose: Callable[[FloatArray, LayerPolicy], FloatArray],
-    alive: _Alive,
+    model: Any, weights: LayerWeights, policy: Policy, impose: _Impose, *, start: LayerWeights, narrowed: Set[str]
 ) -> LayerWeights:
     result = {name: list(arrays) for name, arrays in weights.items()}
     for name, decided in policy.items():
         layer = model.get_layer(name)
         for variable in compressed_variables(layer):
             index = next(i for i, candidate in enumerate(layer.weights) if candidate is variable)
-            values, there = result[name][index], alive(name, index)
-            if there is None:
-                result[name][index] = impose(values, decided)
-            else:
-                result[name][index] = values.copy()
-                result[name][index][there] = impose(values[there], decided)
+            alive = start[name][index] != 0 if name in narrowed else None
+            result[name][index] = impose(result[name][index], decided, type(layer).__name__, alive)
     return result
 
 
-def _prune(values: FloatArray, sparsity: float) -> FloatArray:
-    zeros = values.size - round(values.size * (1 - sparsity))
-    if zeros <= np.count_nonzero(values == 0):
-        return values
-    pruned = values.copy().reshape(-1)
-    pruned[np.argsort(np.abs(pruned), kind="stable")[:zeros]] = 0.0
-    return pruned.reshape(values.shape)
+def _prune(values: FloatArray, sparsity: float, pattern: str, kind: str, alive: BoolArray | None) -> FloatArray:
+    if alive is None:
+        return pruned(values, sparsity, pattern, view_of(kind, values.shape))
+    result = values.copy()
+    left = values[alive]
+    result[alive] = pruned(left, sparsity, UNSTRUCTURED, KernelView(1, left.size, 1))
+    return result
 
 
-def _cluster(values: FloatArray, clusters: int) -> FloatArray:
+def _cluster(values: FloatArray, clusters: int, axis: int | None, alive: BoolArray | None) -> FloatArray:
+    """Return a kernel of which every set, or what is alive of it, has at most so many distinct values."""
+    result = values.copy()
+    there = np.ones(values.shape, np.bool_) if alive is None else alive
+    for line, own in zip(_sets(result, axis), _sets(there, axis), strict=True):
+        line[own] = _cluster_values(line[own], clusters)
+    return result
+
+
+def _sets(values: Any, axis: int | None) -> Any:
+    """Return views of the parts of a kernel that share a set of clusters each."""
+    return [values] if axis is None else np.moveaxis(values, axis, 0)
+
+
+def _cluster_values(values: FloatArray, clusters: int) -> FloatArray:
     """Return ``values`` moved to at most ``clusters`` distinct ones; zeros stay zero and count as one cluster."""
     is_zero = values == 0
     free = np.sort(values[~is_zero].reshape(-1)).astype(np.float64)

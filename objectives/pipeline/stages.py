@@ -1,12 +1,17 @@
 """A stage of the collaborative pipeline: what it is asked to do, and who can run it."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import StageRecipe
+from paretune.spaces.recipe import TENSOR, StageRecipe
+
+#: Entered around everything that keeps the processor busy.
+AtWork = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,10 +21,11 @@ class StageTask:
     Attributes:
         stage: ``structure``, ``prune``, ``cluster`` or ``quantize``.
         policy: What is decided about every layer.
-        recipe: Training settings of the stage; a ``PruneRecipe`` for ``prune``.
+        recipe: Training settings of the stage; a ``PruneRecipe`` for ``prune``, a ``ClusterRecipe`` for ``cluster``.
         steps: Optimizer steps to take.
         seed: Seeds batch order and every random draw.
         narrowed: Layers of which some weights are zero because channels were removed.
+        cluster_scope: What shares one set of clusters, here and in what the cluster stage has left.
     """
 
     stage: str
@@ -28,10 +34,15 @@ class StageTask:
     steps: int
     seed: int
     narrowed: frozenset[str] = frozenset()
+    cluster_scope: str = TENSOR
 
     def keeps_zeros(self, layer: str) -> bool:
         """Return whether weights of a layer that are zero must stay so."""
         return layer in self.narrowed or (layer in self.policy and self.policy[layer].sparsity > 0)
+
+    def rank(self, layer: str) -> int | None:
+        """Return the rank that a layer's kernel must keep, or ``None``."""
+        return self.policy[layer].rank if layer in self.policy else None
 
 
 class StageRunner(Protocol):

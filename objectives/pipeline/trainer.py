@@ -13,10 +13,12 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import one_shot
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
+from paretune.objectives.ranks.lowering import with_low_ranks
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.errors import Infeasible
+from paretune.spaces.layers import FEWEST_PRUNED_CLUSTERS
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
+from paretune.spaces.recipe import Candidate, Limit, Rung, cluster_scope_of, stages_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +26,8 @@ class Trained:
     """What the pipeline made of a candidate.
 
     Attributes:
-        weights: Float weights by layer name, with the zeros and clusters of the policy; what makes or reads a removed
-            channel is zero.
+        weights: Float weights by layer name, with the ranks, zeros and clusters of the policy; what makes or reads a
+            removed channel is zero.
         kept: Which output channels stay, for every layer that loses some; shape (channels,).
         training_steps: Optimizer steps spent.
         step_seconds: Wall seconds of these steps alone.
@@ -74,17 +76,25 @@ class Pipeline:
             LimitReached: The limit was spent first.
         """
         removal = self.remover.removal(candidate.policy, candidate.recipe.structure.criterion)
-        start, narrowed = removal.without(self.weights), removal.narrowed
+        narrowed = removal.narrowed
+        start = with_low_ranks(self.model, removal.without(self.weights), candidate.policy)
         if rung is Rung.PROXY:
-            weights = one_shot(self.model, start, candidate.policy, narrowed)
-            return Trained(weights=weights, kept=removal.kept(), seconds={})
+            imposed = one_shot(
+                self.model,
+                start,
+                candidate.policy,
+                pattern=candidate.recipe.prune.pattern,
+                cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
+                narrowed=narrowed,
+            )
+            return Trained(weights=imposed, kept=removal.kept(), seconds={})
         _require_clusters_possible(candidate.policy)
         meter = Meter(limit)
         seconds: dict[str, float] = {}
         tasks = [self._task(stage, candidate, rung, narrowed) for stage in stages_of(candidate.policy)]
         branch = self.tree.branch(tasks)
-        known, weights = branch.deepest_known()
-        weights = start if weights is None else weights
+        known, found = branch.deepest_known()
+        weights = start if found is None else found
         for number, task in enumerate(tasks[known:], start=known):
             started = time.monotonic()
             weights = self.runner.run(task, weights, meter)
@@ -108,6 +118,7 @@ class Pipeline:
             steps=recipe.steps(self.samples, rung),
             seed=candidate.seed,
             narrowed=narrowed,
+            cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
         )
 
 
@@ -118,5 +129,8 @@ def _require_clusters_possible(policy: Policy) -> None:
         Infeasible: A pruned layer is to keep fewer than 3 values.
     """
     for name, decided in policy.items():
-        if decided.sparsity > 0 and decided.clusters is not None and decided.clusters < 3:
-            raise Infeasible(f"`clusters` of a pruned layer must be at least 3 (zero is one), got 2 (layer '{name}')")
+        if decided.sparsity > 0 and decided.clusters is not None and decided.clusters < FEWEST_PRUNED_CLUSTERS:
+            raise Infeasible(
+                f"`clusters` of a pruned layer must be at least {FEWEST_PRUNED_CLUSTERS} (zero is one), got "
+                f"{decided.clusters} (layer '{name}')"
+            )

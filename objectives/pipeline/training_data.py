@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.rows import Rows
 
 
@@ -21,12 +22,14 @@ class TrainingData:
         losses: One Keras loss per model output.
         sample_weights: Factor of each sample's loss, shape (samples, ...) such that it multiplies with the losses;
             ``None`` weighs all alike.
+        teacher: The uncompressed model, for recipes with ``distillation``; ``None`` where none asks for it.
     """
 
     inputs: tuple[Rows, ...]
     targets: tuple[Rows, ...]
     losses: Sequence[Any]
     sample_weights: NDArray[np.float32] | None = None
+    teacher: Teacher | None = None
 
     @property
     def samples(self) -> int:

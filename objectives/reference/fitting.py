@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.keras_door import keras, tf
+from paretune.objectives.pipeline.distillation import Distillation, distillation_for
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.optimizers import build_optimizer, rate_schedule
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData, batch_indices
+from paretune.objectives.rows import Rows
 
 
 def fit(model: Any, data: TrainingData, task: StageTask, meter: Meter, callbacks: Sequence[Any] = ()) -> None:
@@ -23,9 +25,15 @@ def fit(model: Any, data: TrainingData, task: StageTask, meter: Meter, callbacks
     """
     recipe = task.recipe
     model.compile(optimizer=build_optimizer(recipe, rate_schedule(recipe, task.steps)), loss=list(data.losses))
+    distillation = distillation_for(recipe, data.teacher)
+    taught: Sequence[Rows] = ()
+    if distillation is not None and data.teacher is not None:
+        distillation.decide(recipe)
+        taught = data.teacher.answers(meter)
+        model.train_step = _taught_step(model, distillation, len(data.targets))
     indices = batch_indices(data.samples, recipe.batch_size_for(data.samples), task.steps, task.seed)
     model.fit(
-        _batches(data, indices),
+        _batches(data, indices, taught),
         epochs=1,
         steps_per_epoch=task.steps,
         verbose=0,
@@ -33,12 +41,30 @@ def fit(model: Any, data: TrainingData, task: StageTask, meter: Meter, callbacks
     )
 
 
-def _batches(data: TrainingData, indices: NDArray[np.int64]) -> Any:
-    """Return a ``tf.data.Dataset`` of (inputs, targets, weights where there are some) in the order of ``indices``."""
-    arrays = (*data.inputs, *data.targets, *(() if data.sample_weights is None else (data.sample_weights,)))
+def _taught_step(model: Any, distillation: Distillation, targets: int) -> Callable[[Any], dict[str, Any]]:
+    """Return a step of training like Keras' own, with the teacher's answers behind so many targets."""
+
+    def take(batch: Any) -> dict[str, Any]:
+        inputs, truths, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            loss = distillation.loss(model, truths[:targets], truths[targets:], outputs, sample_weight)
+        model.optimizer.minimize(loss, model.trainable_variables, tape=tape)
+        return {"loss": loss}
+
+    return take
+
+
+def _batches(data: TrainingData, indices: NDArray[np.int64], taught: Sequence[Rows]) -> Any:
+    """Return a ``tf.data.Dataset`` in the order of ``indices``.
+
+    An element is a batch of inputs, one of targets (with what is taught behind), and one of weights where there are
+    some.
+    """
+    arrays = (*data.inputs, *data.targets, *taught, *(() if data.sample_weights is None else (data.sample_weights,)))
     types = [tf.as_dtype(array.dtype) for array in arrays]
     shapes = [(indices.shape[1], *array.shape[1:]) for array in arrays]
-    ends = len(data.inputs), len(data.inputs) + len(data.targets)
+    ends = len(data.inputs), len(data.inputs) + len(data.targets) + len(taught)
 
     def gather(rows: Any) -> Any:
         found = tf.numpy_function(lambda chosen: [array[chosen] for array in arrays], [rows], types)

@@ -2,47 +2,70 @@
 
 tfmot preserves zeros and clusters only in the layers that it wraps; every other layer drifts (a pruned but unclustered
 layer loses its zeros while its neighbours are clustered). So after each optimizer step the weights of such layers are
-projected back: zeros stay zero, and the weights of one cluster move together, by the mean of their own updates - the
-centroid fine-tuning of Han et al. (2016), Deep Compression, sec. 3.
+projected back: zeros stay zero, the weights of one cluster move together, by the mean of their own updates - the
+centroid fine-tuning of Han et al. (2016), Deep Compression, sec. 3 - and a kernel of low rank stays in what its first
+singular vectors span, after Xu et al. (2019), Trained rank pruning for efficient deep neural networks.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.cluster_lines import from_lines, lines_of
 from paretune.objectives.keras_door import tf
+from paretune.objectives.ranks.spectrum import matrix_shape, projected, span
 
 
-def projection(values: NDArray[np.float32], *, clustered: bool) -> Callable[[Any], Any]:
-    """Return a function from updated weights to the nearest weights with the structure of ``values``.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Held:
+    """A variable, and what of its structure is kept.
 
-    Args:
-        values: Weights whose structure is kept: where they are zero, and, if ``clustered``, where they are equal.
-        clustered: Whether equal values stay equal.
+    Attributes:
+        variable: Its values have the structure when training begins.
+        zeros: Whether what is zero stays zero.
+        clustered: Whether also what is equal stays equal.
+        axis: Along which every channel has clusters of its own; ``None`` for one set.
+        rank: The rank that stays; the zeros are then whole rows and columns of the matrix.
     """
-    if not clustered:
-        mask = tf.constant(values != 0, dtype=tf.float32)
+
+    variable: Any
+    zeros: bool = True
+    clustered: bool = False
+    axis: int | None = None
+    rank: int | None = None
+
+
+def projection(held: Held) -> Callable[[Any], Any]:
+    """Return a function from updated weights to the nearest weights with the structure that there is now."""
+    values: NDArray[np.float32] = held.variable.numpy()
+    mask = tf.constant(values != 0, dtype=tf.float32) if held.zeros else tf.ones(values.shape)
+    if held.rank is not None:
+        basis, matrix = tf.constant(span(values, held.rank)), matrix_shape(values.shape)
+        return lambda updated: tf.reshape(projected(tf.reshape(updated, matrix), basis, tf.matmul), values.shape) * mask
+    if not held.clustered:
         return lambda updated: updated * mask
-    centroids, index = np.unique(values, return_inverse=True)
-    segment = tf.constant(index.reshape(-1), dtype=tf.int32)
-    keep = tf.constant(centroids != 0, dtype=tf.float32)
+    indices: list[Any] = []
+    kept: list[bool] = []
+    for line in lines_of(values, held.axis):
+        centroids, index = np.unique(line, return_inverse=True)
+        indices.append(index.reshape(-1) + len(kept))
+        kept.extend(centroids != 0)
+    segment = tf.constant(from_lines(np.stack(indices), values.shape, held.axis).reshape(-1), dtype=tf.int32)
+    keep = tf.constant(np.array(kept, np.float32))
 
     def project(updated: Any) -> Any:
-        means = tf.math.unsorted_segment_mean(tf.reshape(updated, [-1]), segment, len(centroids))
+        means = tf.math.unsorted_segment_mean(tf.reshape(updated, [-1]), segment, len(kept))
         return tf.reshape(tf.gather(means * keep, segment), updated.shape)
 
     return project
 
 
-def holder(held: Sequence[tuple[Any, bool]]) -> Callable[[], None]:
-    """Return a function that projects every variable back to the structure it has now.
-
-    Args:
-        held: Pairs of a variable and whether it is clustered.
-    """
-    projections = [(variable, projection(variable.numpy(), clustered=clustered)) for variable, clustered in held]
+def holder(held: Sequence[Held]) -> Callable[[], None]:
+    """Return a function that projects every variable back to the structure it has now."""
+    projections = [(each.variable, projection(each)) for each in held]
 
     def project_all() -> None:
         for variable, project in projections:

@@ -1,18 +1,21 @@
 """Stage 3: quantization-aware training that keeps zeros and clusters.
 
-tfmot's scheme for this (PCQAT) breaks a per-layer policy in three quiet ways, mended here:
+tfmot's scheme for this (PCQAT) breaks a per-layer policy in four quiet ways, mended here:
 
 * it shares ONE weight quantizer among all layers of a class, so that a single layer without zeros switches sparsity
   preservation off for all: here every layer gets a quantizer of its own, chosen by its policy;
 * for Conv2D it switches to centroids per channel when the counts per channel happen to be alike, which multiplies the
-  distinct values: here centroids are always those of the whole tensor, as the policy counts them;
+  distinct values: here centroids are those of the whole tensor, unless the recipe clusters by channel;
+* by channel, it knows Conv2D alone, and only counts that are alike: here all other layers are held;
 * layers that are not annotated drift, and so do layers in front of a Concatenate, which tfmot gives its default
   quantizer whatever the registry says: they are held (:mod:`paretune.objectives.reference.hold`).
 """
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
     cluster_preserve_quantize_registry as cluster_preserve,
 )
@@ -25,6 +28,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantizers,
 )
 
+from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.keras_door import keras, tfmot
 from paretune.objectives.pipeline.annotation import annotated_layers
 from paretune.objectives.pipeline.copies import fresh_copy
@@ -32,16 +36,17 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
-from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.recipe import CHANNEL, TENSOR
 
 
 def quantize_aware(
     model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter
 ) -> LayerWeights:
-    """Train with fake int8 quantization in the ``int8_qat`` layers; all layers keep their zeros and clusters.
+    """Train with fake int8 quantization in the ``int8_qat`` layers; all layers keep zeros, clusters and ranks.
 
     Returns:
         Float weights, trained to be rounded.
@@ -53,17 +58,26 @@ def quantize_aware(
     policy = task.policy
     copy = fresh_copy(model, weights)
     annotated = annotated_layers(copy, policy)
+    axes = {layer.name: channel_axis(type(layer).__name__, task.cluster_scope) for layer in model.layers}
+    kept = {name: _kept_clusters(copy.get_layer(name), task, axes[name]) for name in policy}
 
     def annotate(layer: Any) -> Any:
         return tfmot.quantization.keras.quantize_annotate_layer(layer) if layer.name in annotated else layer
 
-    wrapped = tfmot.quantization.keras.quantize_apply(wrap_layers(copy, annotate), scheme=_PolicyScheme(task))
+    wrapped = tfmot.quantization.keras.quantize_apply(wrap_layers(copy, annotate), scheme=_PolicyScheme(task, kept))
     layers = {_plain_name(layer): layer for layer in wrapped.layers}
     hold = holder(
         [
-            (variable, decided.clusters is not None)
+            Held(
+                variable=variable,
+                zeros=task.keeps_zeros(name) or decided.clusters is not None,
+                clustered=decided.clusters is not None,
+                axis=axes[name],
+                rank=decided.rank,
+            )
             for name, decided in policy.items()
-            if (task.keeps_zeros(name) or decided.clusters is not None) and not _is_preserved(layers[name])
+            if (task.keeps_zeros(name) or decided.clusters is not None or decided.rank is not None)
+            and not _is_preserved(layers[name])
             for variable in _unquantized(layers[name])
         ]
     )
@@ -74,35 +88,53 @@ def quantize_aware(
 class _PolicyScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):  # type: ignore[misc]  # tfmot is untyped
     """tfmot's default 8-bit scheme with a weight quantizer for each layer's own policy."""
 
-    def __init__(self, task: StageTask) -> None:
+    def __init__(self, task: StageTask, kept: Mapping[str, str]) -> None:
         super().__init__()
-        self._task = task
+        self._task, self._kept = task, kept
 
     def get_quantize_registry(self) -> Any:
-        return _PolicyRegistry(self._task)
+        return _PolicyRegistry(self._task, self._kept)
 
 
 class _PolicyRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):  # type: ignore[misc]  # untyped
-    def __init__(self, task: StageTask) -> None:
+    def __init__(self, task: StageTask, kept: Mapping[str, str]) -> None:
         super().__init__()
-        self._task = task
+        self._task, self._kept = task, kept
 
     def get_quantize_config(self, layer: Any) -> Any:
         # A registry of its own, because tfmot hands out one shared config per class.
         config = default_8bit_quantize_registry.Default8BitQuantizeRegistry().get_quantize_config(layer)
-        quantizer = _weight_quantizer(layer, self._task)
+        quantizer = _weight_quantizer(layer, self._task, self._kept.get(layer.name, TENSOR))
         if quantizer is not None:
             config.weight_quantizer = quantizer
         return config
 
 
-def _weight_quantizer(layer: Any, task: StageTask) -> Any:
-    decided = task.policy.get(layer.name, LayerPolicy())
+def _kept_clusters(layer: Any, task: StageTask, axis: int | None) -> str:
+    """Return which clusters of a layer tfmot is to keep: ``tensor``, ``channel``, or ``none``, so that it is held.
+
+    By channel, it pads counts that differ by one, takes others for those of the tensor, and makes the smallest centroid
+    of every channel of a layer with zeros zero.
+    """
+    if axis is None or task.policy[layer.name].clusters is None:
+        return TENSOR
+    lines = [np.unique(line) for line in lines_of(layer.get_weights()[0], axis)]
+    is_alike = len({line.size for line in lines}) == 1 and lines[0].size > 1
+    has_zeros = not task.keeps_zeros(layer.name) or all(0 in line for line in lines)
+    return CHANNEL if type(layer).__name__ == "Conv2D" and is_alike and has_zeros else "none"
+
+
+def _weight_quantizer(layer: Any, task: StageTask, kept: str) -> Any:
+    decided, keeps_zeros = task.policy.get(layer.name, LayerPolicy()), task.keeps_zeros(layer.name)
     # both are fake-quantized by channel without zeros, and must be with them
     is_convolution = isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
     if decided.clusters is not None:
-        return (_GlobalCentroidsConv if is_convolution else _GlobalCentroids)(task.keeps_zeros(layer.name))
-    if task.keeps_zeros(layer.name):
+        if kept == CHANNEL:
+            return _ChannelCentroids(keeps_zeros)
+        if kept != TENSOR:
+            return None
+        return (_GlobalCentroidsConv if is_convolution else _GlobalCentroids)(keeps_zeros)
+    if keeps_zeros:
         return (
             prune_preserve.PrunePreserveDefault8BitConvWeightsQuantizer()
             if is_convolution
@@ -131,8 +163,13 @@ class _GlobalCentroidsConv(_PerTensor, cluster_preserve.ClusterPreserveDefault8B
         return {**self._build_clusters(name, layer), **ranges}
 
 
+class _ChannelCentroids(cluster_preserve.ClusterPreserveDefault8BitConvWeightsQuantizer):  # type: ignore[misc]
+    pass
+
+
 _PRESERVING = (
     _PerTensor,
+    _ChannelCentroids,
     prune_preserve.PrunePreserveDefault8BitWeightsQuantizer,
     prune_preserve.PrunePreserveDefault8BitConvWeightsQuantizer,
 )

@@ -1,4 +1,4 @@
-"""Stage 0: train with channels removed."""
+"""Stage 0: train with channels removed and ranks lowered."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
-from paretune.objectives.reference.hold import holder
+from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 
 
 def structure(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:
-    """Train with the zeros of the removed channels held.
+    """Train with the zeros of the removed channels and the ranks of kernels held.
 
     Returns:
         The weights, zero for all that makes or reads a removed channel.
@@ -23,7 +23,10 @@ def structure(model: Any, weights: LayerWeights, task: StageTask, data: Training
     """
     copy = fresh_copy(model, weights)
     held = [
-        (variable, False) for name in sorted(task.narrowed) for variable in compressed_variables(copy.get_layer(name))
+        Held(variable=variable, zeros=task.keeps_zeros(layer.name), rank=task.rank(layer.name))
+        for layer in copy.layers
+        for variable in compressed_variables(layer)
+        if layer.name in task.narrowed or task.rank(layer.name) is not None
     ]
     fit(copy, data, task, meter, callbacks=[AfterEachStep(holder(held))])
     return read_weights(copy)

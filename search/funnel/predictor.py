@@ -44,8 +44,8 @@ class Predictor:
 
     The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
     teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile
-    tells, which depends on channels and number formats alone, corrected as the trials' were. Any other amount is told
-    likewise, and exact where a proxy has it and training does not change it.
+    tells, which depends on channels, ranks and number formats alone, corrected as the trials' were. Any other amount is
+    told likewise, and exact where a proxy has it and training does not change it.
 
     Args:
         problem: The objectives.

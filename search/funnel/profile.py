@@ -269,7 +269,7 @@ def _file_change(plan: ProfilePlan, option: Option, proxies: Mapping[str, Proxy]
 
 
 def _latency(proxy: Proxy, base: Proxy) -> float:
-    """Return a latency ratio; that of the base where it was not measured, because formats alone decide it."""
+    """Return a latency ratio; that of the base where it was not measured, because formats and ranks decide it."""
     return proxy.values.get("latency_ratio", base.values.get("latency_ratio", 0.0))
 
 
@@ -286,7 +286,7 @@ def _additivity(plan: ProfilePlan, proxies: Mapping[str, Proxy], base: Proxy) ->
 
 
 class _FileBytes:
-    """Where the bytes of a file go: weights layer by layer, as measured; scales and the like, fitted.
+    """Where the bytes of a file go: weights layer by layer, as measured; scales, operators and the like, fitted.
 
     Attributes:
         constant: What every file takes.
@@ -301,23 +301,29 @@ class _FileBytes:
             if name in proxy.layer_bytes
         }
         formats = list(Quantization)
-        counts = [
-            [1.0, *(float([each.quantization for each in proxy.policy.values()].count(mode)) for mode in formats)]
-            for proxy in proxies
-        ]
+        counts = [_counts([*proxy.policy.values()], formats) for proxy in proxies]
         rest = [proxy.values["size_bytes"] - sum(proxy.layer_bytes.values()) for proxy in proxies]
         design = np.asarray(counts)
         # held near 0 where formats always come together, so that it can be solved
-        gram = design.T @ design + np.diag([1e-6, *([1e-3] * len(formats))])
-        self.constant, *by_format = np.linalg.solve(gram, design.T @ np.asarray(rest)).tolist()
+        gram = design.T @ design + np.diag([1e-6, *([1e-3] * (len(formats) + 1))])
+        self.constant, self._by_rank, *by_format = np.linalg.solve(gram, design.T @ np.asarray(rest)).tolist()
         self._by_format = dict(zip(formats, by_format, strict=True))
 
     def of_layers(self, layers: Sequence[str], decided: Sequence[LayerPolicy]) -> float:
         """Return the bytes of these layers; infinite where one was never measured so."""
         return math.fsum(
-            self._weights.get((name, _same_bytes(each)), np.inf) + self._by_format[each.quantization]
+            self._weights.get((name, _same_bytes(each)), np.inf)
+            + self._by_format[each.quantization]
+            + (0.0 if each.rank is None else self._by_rank)
             for name, each in zip(layers, decided, strict=True)
         )
+
+
+def _counts(decided: Sequence[LayerPolicy], formats: Sequence[Quantization]) -> list[float]:
+    """Return what the bytes beside the weights are told by: 1, how many layers have a rank, and each format."""
+    used = [each.quantization for each in decided]
+    ranked = sum(each.rank is not None for each in decided)
+    return [1.0, float(ranked), *(float(used.count(mode)) for mode in formats)]
 
 
 #: Formats that store a weight in the same way.
@@ -331,7 +337,7 @@ _STORED_ALIKE = {
 def _same_bytes(decided: LayerPolicy) -> LayerPolicy:
     """Return the decision that stands for all that give the same stored weights before training."""
     form = _STORED_ALIKE.get(decided.quantization, decided.quantization)
-    return LayerPolicy(sparsity=decided.sparsity, clusters=decided.clusters, quantization=form)
+    return LayerPolicy(rank=decided.rank, sparsity=decided.sparsity, clusters=decided.clusters, quantization=form)
 
 
 def _of_distinct_bytes(unit: Unit) -> list[Mapping[str, int]]:

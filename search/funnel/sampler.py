@@ -27,7 +27,7 @@ from paretune.spaces.proxy import Proxy
 from paretune.spaces.trial import Trial, TrialState
 
 #: So many seeds come before anything else; the others take turns with what is learnt from the trials so far.
-_FIRST_SEEDS = 6
+_FIRST_SEEDS = 10
 _LEARNT = frozenset({"learner", "tpe", LEAF})
 #: How many candidates are looked at: of the additive front, around the front found so far, at random, and at most how
 #: many leaves of trained stems.

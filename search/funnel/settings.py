@@ -13,7 +13,7 @@ class FunnelSettings:
     """How the funnel goes about it.
 
     Attributes:
-        seeds: Policies of the additive front, spread over it, that are trained: the first six before anything is
+        seeds: Policies of the additive front, spread over it, that are trained: the first ten before anything is
             learnt, the others in turn with what is.
         explore_every: Every so manyth proposal after the seeds is Optuna's, so that a wrong profile cannot lock the
             search; 1 leaves all of them to Optuna.

@@ -97,7 +97,7 @@ def _stage_codes(encoding: Encoding, unit: int) -> IntArray:
     seen: list[dict[tuple[object, ...], int]] = [{} for _ in STAGES]
     for option in encoding.units[unit].options:
         shares: list[tuple[object, ...]] = [
-            tuple(decided.channels if decided.channels < 1 else 0 for decided in option.decided),
+            tuple((each.channels, each.rank) if each.channels < 1 or each.rank else 0 for each in option.decided),
             tuple(decided.sparsity for decided in option.decided),
             tuple(decided.clusters or 0 for decided in option.decided),
             tuple(decided.quantization is Quantization.INT8_QAT for decided in option.decided),

@@ -1,16 +1,17 @@
 """What removing channels does to what was measured at full width: it multiplies, where other decisions add up.
 
 A kernel that keeps half of its output channels, and reads a layer that keeps half of its own, has a quarter of its
-weights, in whatever format.
+weights, in whatever format. Of the two kernels of a layer with a rank, each has half of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from paretune.search.front import FloatArray
+from paretune.search.front import BoolArray, FloatArray
 from paretune.search.funnel.encoding import Encoding, IntArray, Unit
-from paretune.spaces.layers import LayerSpec
+from paretune.spaces.layers import LayerSpec, share_of
 
 
 class Widths:
@@ -28,6 +29,7 @@ class Widths:
             if unit.is_width
         }
         column_of = {layer: number for number in self._kept for layer in encoding.units[number].layers}
+        self._option_counts = encoding.option_counts
         self._parts = [_parts(unit, specs, column_of) for unit in encoding.units]
 
     @property
@@ -42,13 +44,17 @@ class Widths:
             unit: Its number.
             rows: Shape (rows, units).
         """
-        shares = np.zeros(len(rows))
-        for share, made, read in self._parts[unit]:
-            inputs = [self._kept[column][rows[:, column]] for column in read]
-            width = np.mean(inputs, axis=0) if inputs else np.ones(len(rows))
-            if made is not None:
-                width = width * self._kept[made][rows[:, made]]
-            shares += share * width
+        return self.of_options(unit, rows)[np.arange(len(rows)), rows[:, unit]]
+
+    def of_options(self, unit: int, rows: IntArray) -> FloatArray:
+        """Return that share for every option that the unit could take instead, shape (rows, options)."""
+        shares = np.zeros((len(rows), self._option_counts[unit]))
+        for part in self._parts[unit]:
+            inputs = [self._kept[column][rows[:, column]] for column in part.read]
+            read = np.mean(inputs, axis=0) if inputs else np.ones(len(rows))
+            made = np.ones(len(rows)) if part.made is None else self._kept[part.made][rows[:, part.made]]
+            of_inputs = np.outer(read, part.of_inputs) + np.outer(made, 1 - part.of_inputs)
+            shares += part.share * np.where(part.is_ranked, of_inputs, (made * read)[:, None])
         return shares
 
     def scaled(self, base: float, rises: Sequence[FloatArray], rows: IntArray) -> FloatArray:
@@ -72,17 +78,40 @@ class Widths:
         return total * ratio
 
 
-#: A layer's share of its unit's weights, the unit that decides about its channels, and those of what it reads.
-_Part = tuple[float, int | None, tuple[int, ...]]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """A layer of a unit.
+
+    Attributes:
+        share: Of its unit's weights.
+        made: The unit that decides about its channels.
+        read: Those of what it reads.
+        is_ranked: Which options of its unit give it a rank, shape (options,).
+        of_inputs: Which share of its weights is in the kernel that the inputs meet if so, shape (options,).
+    """
+
+    share: float
+    made: int | None
+    read: tuple[int, ...]
+    is_ranked: BoolArray
+    of_inputs: FloatArray
 
 
-def _parts(unit: Unit, specs: dict[str, LayerSpec], column_of: dict[str, int]) -> Sequence[_Part]:
+def _parts(unit: Unit, specs: Mapping[str, LayerSpec], column_of: Mapping[str, int]) -> Sequence[_Part]:
     weights = [specs[layer].weights for layer in unit.layers]
-    return [
-        (
-            own / sum(weights),
-            column_of.get(layer),
-            tuple(sorted({column_of[name] for name in specs[layer].reads if name in column_of})),
+    parts = []
+    for place, layer in enumerate(unit.layers):
+        spec, ranks = specs[layer], [option.decided[place].rank for option in unit.options]
+        stored = [
+            (share_of(spec, rank, made=0.0, read=1.0), share_of(spec, rank, made=1.0, read=1.0)) for rank in ranks
+        ]
+        parts.append(
+            _Part(
+                share=weights[place] / sum(weights),
+                made=column_of.get(layer),
+                read=tuple(sorted({column_of[name] for name in spec.reads if name in column_of})),
+                is_ranked=np.array([rank is not None for rank in ranks]),
+                of_inputs=np.array([inner / both for inner, both in stored]),
+            )
         )
-        for layer, own in zip(unit.layers, weights, strict=True)
-    ]
+    return parts

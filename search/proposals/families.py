@@ -12,7 +12,9 @@ from paretune.spaces.trial import Trial, TrialState
 LEAF = "leaf"
 
 #: Formats that no stage trains for, in the order in which leaves try them: what most often moves the front comes first.
-_LEAF_FORMATS = tuple(Quantization(name) for name in ("int8", "int4", "float16", "dynamic_int8", "float32", "int16x8"))
+_LEAF_FORMATS = tuple(
+    Quantization(name) for name in ("int8", "int4", "int4_block", "float16", "dynamic_int8", "float32", "int16x8")
+)
 
 
 def leaves_of(trial: Trial, problem: SearchProblem) -> tuple[Proposal, ...]:

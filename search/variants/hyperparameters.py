@@ -52,7 +52,7 @@ def _choice(name: str, values: Sequence[Any], default: Any, *, is_ordered: bool)
 
 
 def _values(parameter: Parameter) -> list[Any]:
-    if parameter.knob == "clusters":
+    if parameter.knob in ("rank", "clusters"):
         return [value or 0 for value in parameter.choices]
     if parameter.knob == "quantization":
         return [str(value) for value in parameter.choices]

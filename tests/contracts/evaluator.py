@@ -11,14 +11,23 @@ from paretune.spaces.errors import LimitReached
 from paretune.spaces.evaluator import Evaluator, Split
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe, StructureRecipe
+from paretune.spaces.recipe import (
+    Candidate,
+    ClusterRecipe,
+    Limit,
+    PruneRecipe,
+    Recipe,
+    Rung,
+    StageRecipe,
+    StructureRecipe,
+)
 from paretune.spaces.resampling import FEWEST_RESAMPLES, RESAMPLES
 from paretune.spaces.space import SpaceSettings, build_space
 
 SHORT_RECIPE = Recipe(
     structure=StructureRecipe(epochs=1.0),
     prune=PruneRecipe(epochs=1.0, frequency=1),
-    cluster=StageRecipe(epochs=1.0),
+    cluster=ClusterRecipe(epochs=1.0),
     quantize=StageRecipe(epochs=1.0),
 )
 

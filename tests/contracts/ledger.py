@@ -58,7 +58,7 @@ def a_measurement() -> Measurement:
 
 def a_proxy(sparsity: float = 0.5) -> Proxy:
     """Return what a policy may measure untrained."""
-    return proxy_of("a" * 64, a_candidate(sparsity).policy, a_measurement())
+    return proxy_of("a" * 64, Recipe(), a_candidate(sparsity).policy, a_measurement())
 
 
 def opened(ledger: Ledger, sparsity: float = 0.5) -> Trial:

@@ -26,6 +26,7 @@ class PlainKernel:
         weights_as: Type of the weights, such as ``INT4``.
         activations_as: Type of what comes into the operator, such as ``FLOAT32``.
         scales: Number of scales; 0 for floats.
+        block: Weights that share a scale, where scales are by block; 0 elsewhere.
     """
 
     stored: NDArray[Any]
@@ -33,10 +34,14 @@ class PlainKernel:
     weights_as: str
     activations_as: str
     scales: int
+    block: int = 0
 
     @property
     def format(self) -> str:
         """The number format, in the words of a policy (``int8`` for both static kinds, which a file cannot tell)."""
+        if self.block:
+            assert (self.weights_as, self.activations_as, self.block) == ("INT4", "FLOAT32", 32)
+            return "int4_block"
         return _FORMATS.get((self.weights_as, self.activations_as), f"{self.weights_as} x {self.activations_as}")
 
 
@@ -65,11 +70,12 @@ def plain_kernels(contents: bytes) -> list[PlainKernel]:
         if codes[operator.opcodeIndex] in _KERNELS:
             given, kernel = operator.inputs[0], operator.inputs[1]
             # floats of 16 bits, and integers that are computed with as floats, pass a DEQUANTIZE on the way
-            found.append(_kernel(model, graph.tensors[dequantized_from.get(kernel, kernel)], graph.tensors[given]))
+            found.append(_kernel(model, graph, dequantized_from.get(kernel, kernel), graph.tensors[given]))
     return found
 
 
-def _kernel(model: Any, tensor: Any, given: Any) -> PlainKernel:
+def _kernel(model: Any, graph: Any, number: int, given: Any) -> PlainKernel:
+    tensor = graph.tensors[number]
     shape = tuple(int(size) for size in tensor.shape)
     raw = np.asarray(model.buffers[tensor.buffer].data, dtype=np.uint8)
     if tensor.type == _TYPES.INT4:
@@ -79,6 +85,13 @@ def _kernel(model: Any, tensor: Any, given: Any) -> PlainKernel:
         values = np.frombuffer(raw.tobytes(), _NUMPY[tensor.type]).reshape(shape)
     scales = np.zeros(0)
     real = values.astype(np.float64)
+    if isinstance(tensor.quantization.details, schema.BlockwiseQuantizationT):
+        block = tensor.quantization.details.blockSize
+        held = graph.tensors[tensor.quantization.details.scales]
+        assert held.type == _TYPES.FLOAT16
+        scales = np.frombuffer(bytes(model.buffers[held.buffer].data), "<f2").astype(np.float64)
+        real = (values.reshape(-1, block) * scales.reshape(-1, 1)).reshape(shape)
+        return PlainKernel(values, real, _name(tensor.type), _name(given.type), len(scales), block)
     if values.dtype.kind == "i":
         assert tensor.quantization.quantizedDimension == 0
         scales = np.asarray(tensor.quantization.scale, dtype=np.float64)

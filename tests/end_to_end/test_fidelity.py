@@ -16,7 +16,7 @@ from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import LayerFidelity
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe
+from paretune.spaces.recipe import Candidate, ClusterRecipe, Limit, PruneRecipe, Recipe, Rung, StageRecipe
 from paretune.spaces.space import SpaceSettings, build_space
 from tests.end_to_end.plain_tflite import PlainKernel, plain_kernels
 
@@ -27,7 +27,7 @@ SPARSITIES = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
 #: A pruned layer keeps at least three values, zero among them.
 CLUSTERS = (None, None, 64, 32, 16, 8, 4, 3)
 SHORT = Recipe(
-    prune=PruneRecipe(epochs=0.5, frequency=1), cluster=StageRecipe(epochs=0.5), quantize=StageRecipe(epochs=0.5)
+    prune=PruneRecipe(epochs=0.5, frequency=1), cluster=ClusterRecipe(epochs=0.5), quantize=StageRecipe(epochs=0.5)
 )
 BATCH_NORM_EPSILON = 1e-3
 
@@ -109,12 +109,16 @@ def check_told(told: LayerFidelity, kernel: PlainKernel) -> None:
     """Hold what the product says of the file against the file."""
     assert told.weights == kernel.stored.size
     assert told.zeros == int((kernel.stored == 0).sum())
-    assert told.distinct_scope == ("channel" if per_channel(told.layer, kernel) else "tensor")
+    assert told.distinct_scope == (
+        "block" if kernel.block else "channel" if per_channel(told.layer, kernel) else "tensor"
+    )
     assert told.distinct == distinct(told.layer, kernel)
 
 
 def distinct(name: str, kernel: PlainKernel) -> int:
-    """Return the distinct values, zero included: of the whole kernel, or of the output channel that has most."""
+    """Return the distinct values, zero included: of the whole kernel, or of the channel or block that has most."""
+    if kernel.block:
+        return max(len(np.unique(block)) for block in kernel.stored.reshape(-1, kernel.block))
     if not per_channel(name, kernel):
         return len(np.unique(kernel.stored))
     return max(len(np.unique(channel)) for channel in kernel.stored)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from paretune.experiments.exports.card import CardContent, card_text
 from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.recipe import ExportRecipe, PruneRecipe, Recipe
 from paretune.spaces.resampling import Resampled, with_interval
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import ACCURACY
@@ -48,6 +49,17 @@ def test_the_card_tells_what_the_metric_lies_within() -> None:
     assert "| 0.625 (0.51 to 0.89) |" in text
     assert "95% of resamples" in text
     assert "resamples" not in card_text(CARD)
+
+
+def test_the_card_names_the_pattern_of_the_zeros_where_there_are_any() -> None:
+    recipe = Recipe(prune=PruneRecipe(pattern="2:4"))
+    patterned = replace(TRIAL, candidate=replace(TRIAL.candidate, recipe=recipe))
+    assert any(decided.sparsity > 0 for decided in TRIAL.candidate.policy.values())
+    assert "keep to the pattern 2:4" in card_text(replace(CARD, trial=patterned))
+    dense = Policy(tuple((name, LayerPolicy()) for name, _ in TRIAL.candidate.policy.items()))
+    unpruned = replace(patterned, candidate=replace(patterned.candidate, policy=dense))
+    for trial in (TRIAL, unpruned):
+        assert "pattern" not in card_text(replace(CARD, trial=trial))
 
 
 def test_the_card_lists_every_layer_as_asked_and_as_found() -> None:
@@ -110,3 +122,18 @@ def test_the_card_names_the_layers_that_microcontrollers_do_not_run() -> None:
     text = card_text(with_formats(Quantization.INT8, Quantization.INT8_QAT, Quantization.FLOAT32))
     assert "does not run" not in text
     assert "to be run with the operators ADD, MUL." in text
+
+
+def test_the_card_tells_what_won_accuracy_back_and_nothing_of_what_was_off() -> None:
+    recipe = Recipe(
+        prune=PruneRecipe(distillation=0.5, temperature=2.0), export=ExportRecipe(equalise=True, correct_bias=True)
+    )
+    policy = Policy((("conv0", LayerPolicy(sparsity=0.5)),))
+    trial = replace(TRIAL, candidate=replace(TRIAL.candidate, recipe=recipe, policy=policy))
+    text = card_text(replace(CARD, trial=trial))
+    assert "Stage `prune` was taught by the uncompressed model: 50% of its loss, temperature 2." in text
+    assert "Neighbouring `int8` layers were equalised before they were rounded." in text
+    assert "Biases make up for the mean error of rounded weights." in text
+    assert not any(word in card_text(CARD) for word in ("taught", "equalised", "mean error"))
+    untrained = replace(trial, candidate=replace(trial.candidate, policy=Policy((("conv0", LayerPolicy()),))))
+    assert "taught" not in card_text(replace(CARD, trial=untrained))

@@ -20,6 +20,7 @@ from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import Quantization
 from paretune.spaces.recipe import Rung
 from paretune.spaces.trial import Budget
+from paretune.spaces.variant import recipe_hyperparameters, recipe_with
 
 READY_MADE = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 SMALLEST = "model: zoo:model\ndata: zoo:data\n"
@@ -153,6 +154,26 @@ def test_yaml_s_merge_keys_work() -> None:
     assert (experiment.recipe.cluster.epochs, experiment.recipe.cluster.batch_size) == (9, 8)
 
 
+def test_sparsity_patterns_are_searched_and_need_no_quotes() -> None:
+    experiment = read("recipe: {prune: {pattern: [unstructured, 2:4, 1x4]}}")
+    assert experiment.recipe_choices == {"prune": {"pattern": ("unstructured", "2:4", "1x4")}}
+    assert experiment.patterns == ("unstructured", "2:4", "1x4")
+    assert read("").patterns == ("unstructured",)
+
+
+def test_teacher_and_repairs_are_searched_like_any_other_setting() -> None:
+    experiment = read("recipe: {prune: {distillation: [0, 0.5, 1], temperature: 2}, export: {equalise: [false, true]}}")
+    assert experiment.recipe.prune.temperature == 2.0
+    assert experiment.recipe_choices == {
+        "prune": {"distillation": (0.0, 0.5, 1.0)},
+        "export": {"equalise": (False, True)},
+    }
+    searched = recipe_hyperparameters(experiment.recipe, experiment.recipe_choices)
+    assert [each.name for each in searched] == ["recipe.prune.distillation", "recipe.export.equalise"]
+    changed = recipe_with(experiment.recipe, {"recipe.prune.distillation": 0.5, "recipe.export.equalise": True})
+    assert (changed.prune.distillation, changed.prune.temperature, changed.export.equalise) == (0.5, 2.0, True)
+
+
 def test_whole_numbers_and_fractions_give_one_recipe() -> None:
     assert (
         read("recipe: {prune: {epochs: 4}}").recipe.to_document()
@@ -174,7 +195,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("space:\n  layers:\n    head: {clusters: [1]}", "`clusters` must be none or a whole number of at least 2, "
          "got 1 (layer 'head', digits.yaml line 5)."),
         ("space: {pinned: {stem: {quantization: int9}}}", "Unknown quantization 'int9'; known are float32, float16, "
-         "dynamic_int8, int8, int8_qat, int16x8, int4. Did you mean 'int8'? (layer 'stem', digits.yaml line 3)"),
+         "dynamic_int8, int8, int8_qat, int16x8, int4, int4_block. Did you mean 'int8'? (layer 'stem', "
+         "digits.yaml line 3)"),
         ("recipe: {prune: {epochs: []}}", "`epochs` of stage 'prune' must be a value, or a list of numbers or words to "
          "search; got [] (digits.yaml line 3)."),
         ("recipe:\n  prune: {epochs: [2, 0]}", "`epochs` must be a number above 0, got 0.0. (stage 'prune') "
@@ -206,7 +228,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
         ("constraints:\n  size_bytes: small", "A constraint is '0.25x' or a mapping of max, min, drop, such as "
          "{max: 60kB}; got 'small' (constraint on 'size_bytes') (digits.yaml line 4)."),
         ("recipe: {prune: {epoch: 3}}", "Unknown setting 'epoch' of stage 'prune'; known are epochs, learning_rate, "
-         "batch_size, schedule, optimizer, optimizer_arguments, pruning_schedule, begin, end, frequency. "
+         "batch_size, schedule, optimizer, optimizer_arguments, distillation, temperature, pruning_schedule, begin, "
+         "end, frequency, pattern. "
          "Did you mean 'epochs'? (digits.yaml line 3)"),
         ("recipe: {prune: {begin: early}}", "`begin` of stage 'prune' must be a number, got 'early' "
          "(digits.yaml line 3)."),
@@ -303,7 +326,15 @@ def test_the_ready_made_experiments_are_valid(path: Path) -> None:
 
 
 def test_every_ready_made_experiment_is_listed() -> None:
-    assert [path.stem for path in READY_MADE] == ["breast_cancer", "diabetes", "digit_rows", "digits", "digits_cnn"]
+    assert [path.stem for path in READY_MADE] == [
+        "breast_cancer",
+        "diabetes",
+        "digit_rows",
+        "digits",
+        "digits_cnn",
+        "digits_low_bits",
+        "digits_mlp",
+    ]
 
 
 def test_importing_the_module_is_light() -> None:

@@ -88,11 +88,11 @@ def test_many_proxies_of_other_policies_are_no_profile(tmp_path: Path) -> None:
     draws = random.Random(0)  # noqa: S311
     choices = [{item.name: 0 for item in space.parameters}]
     choices += [{item.name: draws.randrange(len(item.choices)) for item in space.parameters} for _ in range(100)]
-    architecture = evaluator.describe().architecture
+    architecture, recipe = evaluator.describe().architecture, Recipe()
     for choice in choices:
-        candidate = Candidate(architecture=architecture, recipe=Recipe(), policy=space.policy(choice))
+        candidate = Candidate(architecture=architecture, recipe=recipe, policy=space.policy(choice))
         measurement = evaluator.evaluate(candidate, Rung.PROXY, Limit())
-        ledger.keep_proxy(proxy_of(architecture, candidate.policy, measurement))
+        ledger.keep_proxy(proxy_of(architecture, recipe, candidate.policy, measurement))
     ledger.close()
     assert profile_in(folder) is None
 

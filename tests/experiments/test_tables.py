@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -100,6 +101,13 @@ def test_reasons_that_several_layers_share_are_told_once() -> None:
         f"depthwise0, depthwise1 and 4 more: no int4: {reason}",
         "depthwise0, depthwise1 and 4 more: no sparsity: tfmot cannot prune it.",
     ]
+
+
+def test_what_speaks_against_a_sparsity_pattern_is_told_where_it_is_asked_for() -> None:
+    (spec,) = layer_specs(1)
+    narrow = replace(spec, pattern_refusals={"2:4": "Too narrow."})
+    assert refusal_lines([narrow], ["unstructured", "2:4"]) == [f"{spec.name}: no pattern 2:4: Too narrow."]
+    assert refusal_lines([narrow]) == refusal_lines([narrow], ["1x4"]) == []
 
 
 def test_facts_are_two_columns() -> None:

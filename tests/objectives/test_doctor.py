@@ -24,8 +24,8 @@ def specs_of(*stack, shape=(8, 8, 2), dtype=None, refused=None):
 
 
 def refusals_of(spec):
-    """Return what is refused but channels, which have tests of their own."""
-    return {subject: reason for subject, reason in spec.refusals.items() if subject != "channels"}
+    """Return what is refused but channels and ranks, which have tests of their own."""
+    return {subject: reason for subject, reason in spec.refusals.items() if subject not in ("channels", "rank")}
 
 
 def test_dense_and_convolutions_support_every_knob():
@@ -46,6 +46,7 @@ def test_tfmots_gaps_are_refused_with_their_reason():
         layers.Conv1D(4, 3, name="conv1d"),
         layers.GRU(4, return_sequences=True, name="gru"),
         layers.SimpleRNN(4, return_sequences=True, name="rnn"),
+        layers.Bidirectional(layers.GRU(4, return_sequences=True), name="both_ways"),
         layers.LSTM(4, name="lstm"),
     )
     depthwise = specs.pop("depthwise")
@@ -59,7 +60,9 @@ def test_tfmots_gaps_are_refused_with_their_reason():
         reason = f"tfmot has no quantization-aware training for {spec.kind} layers."
         assert refusals_of(spec) == {"int8_qat": reason}
     assert specs["separable"].weight_shape == (1, 1, 2, 4)
-    assert (specs["lstm"].weight_shape, specs["lstm"].weights) == ((4, 16), 128)
+    assert (specs["lstm"].weight_shape, specs["lstm"].weights) == ((8, 16), 192)
+    assert (specs["both_ways"].weight_shape, specs["both_ways"].weights) == ((4, 12), 192)
+    assert specs["both_ways"].macs == 34 * 192
 
 
 def test_layers_that_lose_channels_together_name_their_group_and_what_they_read():
@@ -102,6 +105,29 @@ def test_layers_that_tfmot_would_quietly_leave_out_of_training_are_told():
     assert specs["normal"].quantizations == ALL
 
 
+def test_what_a_sparsity_pattern_does_to_each_layer_is_told() -> None:
+    specs = specs_of(
+        layers.Conv2D(8, 3, name="narrow"),
+        layers.Conv2D(6, 3, name="wide"),
+        layers.Conv2D(6, 1, name="uneven"),
+        layers.DepthwiseConv2D(2, name="depthwise"),
+        layers.Flatten(),
+        layers.Dense(3, name="dense"),
+    )
+    assert {name: spec.pattern_floors for name, spec in specs.items()} == {
+        "narrow": {},
+        "wide": {"2:4": 0.5},
+        "uneven": {"2:4": pytest.approx(2 / 6)},  # 2 of the first 4 inputs, none of the 2 that are left
+        "depthwise": {},
+        "dense": {"2:4": pytest.approx(26 / 54)},
+    }
+    assert specs["narrow"].pattern_refusals == {"2:4": "2:4 needs kernels of at least 4 inputs, one has 2."}
+    assert specs["dense"].pattern_refusals == {
+        "1x4": "blocks of 1x4 need kernels of at least 2 x 5, one is 54 x 3.",
+    }
+    assert specs["wide"].pattern_refusals == specs["depthwise"].pattern_refusals == {}
+
+
 def test_distinct_values_are_counted_as_trained():
     model = keras.Sequential([layers.Input((4,)), layers.Dense(4, use_bias=False)])
     model.set_weights([np.tile(np.float32([0, 1, 1, 2]), (4, 1))])
@@ -112,14 +138,14 @@ def test_distinct_values_are_counted_as_trained():
 def test_layers_that_no_knob_covers_are_reported_with_the_reason():
     shared = layers.Dense(4, name="shared")
     x = keras.Input((6, 4))
-    y = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both_ways")(shared(shared(x)))
+    y = layers.TimeDistributed(layers.Dense(4), name="each")(shared(shared(x)))
     y = layers.MultiHeadAttention(2, 2, name="attention")(y, y)
     y = layers.BatchNormalization()(layers.LayerNormalization(name="norm")(y))
     model = prepare_working_copy(keras.Model(x, layers.Dense(3, name="head")(y))).model
     assert [spec.name for spec in examined(model)] == ["head"]
     assert examine_others(model) == {
         "shared": "It is used 2 times; shared layers stay as trained.",
-        "both_ways": "The layer inside Bidirectional is not reached by any knob; it stays float32.",
+        "each": "No knob reaches a Dense layer inside TimeDistributed; it stays float32.",
         "attention": "No knob covers MultiHeadAttention layers; it stays float32.",
         "norm": "No knob covers LayerNormalization layers; it stays float32.",
     }

@@ -3,17 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paretune.objectives.evaluator import build_evaluator
+from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.weights import unpack_weights
 from paretune.spaces.errors import Infeasible, ModelRefused
 from paretune.spaces.evaluator import Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.objective import Direction, FileFunction, Objective
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Limit, Rung
-from tests.contracts.evaluator import EvaluatorContract, candidate_of
+from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.recipe import Candidate, ClusterRecipe, ExportRecipe, Limit, Rung
+from paretune.spaces.space import SpaceSettings, build_space
+from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract, candidate_of
 from tests.objectives.measure.test_vela import HAS_VELA
 
 pytestmark = pytest.mark.tensorflow
@@ -184,6 +188,58 @@ def test_what_is_asked_for_beyond_is_measured_of_every_file(settings):
             proxies(evaluator, SPARSE)
 
 
+def few_values(evaluator, clusters, sparsity, form, scope):
+    """Return a candidate whose layers have so few values, in a format where they support it."""
+    description = evaluator.describe()
+    policy = Policy(
+        tuple(
+            (
+                spec.name,
+                spec.normal_form(
+                    LayerPolicy(
+                        sparsity=sparsity,
+                        clusters=clusters,
+                        quantization=form if form in spec.quantizations else Quantization.INT4,
+                    )
+                ),
+            )
+            for spec in description.layers
+        )
+    )
+    assert {decided.clusters for decided in policy.values()} == {clusters}
+    assert form in {decided.quantization for decided in policy.values()}
+    recipe = replace(SHORT_RECIPE, cluster=ClusterRecipe(epochs=1.0, scope=scope, initialisation="kmeans++"))
+    return Candidate(architecture=description.architecture, recipe=recipe, policy=policy)
+
+
+@pytest.mark.parametrize("form", Quantization)
+@pytest.mark.parametrize(("clusters", "sparsity"), [(2, 0.0), (3, 0.5), (4, 0.0)])
+def test_codebooks_of_few_values_reach_the_file_in_every_format(keras_evaluator, clusters, sparsity, form):
+    for scope in ("tensor", "channel"):
+        asked = few_values(keras_evaluator, clusters, sparsity, form, scope)
+        fidelity = keras_evaluator.evaluate(asked, Rung.PROXY, Limit()).fidelity
+        assert fidelity.faults == ()
+        assert all(layer.distinct <= clusters for layer in fidelity.layers)
+        if scope == "channel":
+            assert "tensor" not in {layer.distinct_scope for layer in fidelity.layers}
+
+
+@pytest.mark.parametrize(
+    ("clusters", "sparsity", "scope"), [(2, 0.0, "channel"), (2, 0.0, "tensor"), (3, 0.5, "channel")]
+)
+def test_binary_and_ternary_weights_are_trained_to_be_rounded(keras_evaluator, clusters, sparsity, scope):
+    asked = few_values(keras_evaluator, clusters, sparsity, Quantization.INT8_QAT, scope)
+    measurement = keras_evaluator.evaluate(asked, Rung.FULL, Limit())
+    assert measurement.fidelity.faults == ()
+    assert "fallback" not in measurement.details
+    weights = unpack_weights(measurement.artifacts["weights.npz"])
+    for name in ("conv", "conv2", "head"):
+        kernel = weights[name][0]
+        per_channel = [np.unique(kernel[..., channel]).size for channel in range(kernel.shape[-1])]
+        assert max(per_channel) == clusters
+        assert (np.unique(kernel).size > clusters) == (scope == "channel")
+
+
 def test_a_model_that_does_not_exist_is_refused_in_one_line(tmp_path):
     settings = EvaluatorSettings(model="nothing.keras", data="stripes:data", beside=str(tmp_path))
     with pytest.raises(ModelRefused, match=r"nothing\.keras") as caught:
@@ -208,3 +264,73 @@ def test_removed_channels_are_gone_from_the_file_and_the_rest_is_as_asked(keras_
     assert narrow.values["raw_bytes"] < whole.values["raw_bytes"]
     assert narrow.values["latency_ratio"] != whole.values["latency_ratio"]
     assert narrow.values["accuracy"] > 0.5
+
+
+def test_repairs_of_the_recipe_change_the_file_and_nothing_that_the_policy_asked_for(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(quantization=Quantization.INT8))
+    files = set()
+    for repairs in (ExportRecipe(), ExportRecipe(equalise=True), ExportRecipe(correct_bias=True)):
+        candidate = replace(plain, recipe=replace(plain.recipe, export=repairs))
+        measured = keras_evaluator.evaluate(candidate, Rung.FULL, Limit())
+        assert not measured.fidelity.faults
+        assert measured.training_steps == 0
+        files.add(measured.artifacts["model.tflite"])
+    assert len(files) == 3
+
+
+def test_a_teacher_changes_what_a_stage_trains_and_the_same_again_gives_the_same_file(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(sparsity=0.5))
+    recipe = replace(plain.recipe, prune=replace(plain.recipe.prune, distillation=0.5))
+    taught = replace(plain, recipe=recipe)
+    files = [
+        keras_evaluator.evaluate(candidate, Rung.FULL, Limit()).artifacts["model.tflite"]
+        for candidate in (plain, taught, taught)
+    ]
+    assert files[0] != files[1] == files[2]
+
+
+def test_narrow_layers_are_taught_and_repaired_as_whole_ones_are(keras_evaluator):
+    plain = candidate_of(keras_evaluator, LayerPolicy(channels=0.5, quantization=Quantization.INT8))
+    taught = replace(plain.recipe.structure, distillation=0.5)
+    repairs = ExportRecipe(equalise=True, correct_bias=True)
+    candidates = (plain, replace(plain, recipe=replace(plain.recipe, structure=taught, export=repairs)))
+    before, after = (keras_evaluator.evaluate(candidate, Rung.FULL, Limit()) for candidate in candidates)
+    assert before.fidelity.is_clean
+    assert after.fidelity.is_clean
+    assert [row.weights for row in after.fidelity.layers] == [row.weights for row in before.fidelity.layers]
+    assert after.artifacts["model.tflite"] != before.artifacts["model.tflite"]
+    assert after.values["accuracy"] > 0.5
+
+
+def test_repairs_reach_kernels_of_low_rank(keras_evaluator):
+    space = build_space(keras_evaluator.describe().layers, SpaceSettings())
+    layers = {name: {"rank": 2, "quantization": "int8"} for name in ("conv", "conv2", "head")}
+    plain = replace(candidate_of(keras_evaluator, DENSE), policy=space.resolve({"layers": layers}))
+    repairs = ExportRecipe(equalise=True, correct_bias=True)
+    measured = [
+        keras_evaluator.evaluate(replace(plain, recipe=recipe), Rung.PROXY, Limit())
+        for recipe in (plain.recipe, replace(plain.recipe, export=repairs))
+    ]
+    assert all(each.fidelity.is_clean for each in measured)
+    assert measured[0].values["loss"] != measured[1].values["loss"]
+
+
+def test_kernels_of_low_rank_are_stored_as_two_and_timed_untrained(settings):
+    timing = build_evaluator(replace(settings, proxy_latency=True))
+    layers = {"conv": {"rank": 2}, "conv2": {"rank": 3, "channels": 0.5}, "head": {"rank": 2, "quantization": "int8"}}
+    space = build_space(timing.describe().layers, SpaceSettings())
+    assert [len(spec.energies) for spec in space.layers] == [4, 7, 3]
+    candidate = replace(candidate_of(timing, DENSE), policy=space.resolve({"layers": layers}))
+    for rung in (Rung.PROXY, Rung.FULL):
+        lowered = timing.evaluate(candidate, rung, Limit())
+        assert lowered.fidelity.is_clean, lowered.fidelity.faults
+        assert {row.layer: (row.rank, row.weights, row.stored_as) for row in lowered.fidelity.layers} == {
+            "conv": (2, 2 * (9 + 8), "float32"),
+            "conv2": (3, 3 * (72 + 4), "float32"),
+            "head": (2, 2 * (64 + 4), "int8"),
+        }
+        assert lowered.values["latency_ratio"] != timing.baseline().values["latency_ratio"]
+    model = fresh_copy(timing._model, unpack_weights(lowered.artifacts["weights.npz"]))
+    validation = timing._data.validation
+    loss = timing._task.losses()[0](validation.targets[0], model(validation.inputs[0], training=False)).numpy()
+    assert lowered.values["loss"] == pytest.approx(loss, rel=0.01)  # so much is lost in int8

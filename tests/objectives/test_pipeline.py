@@ -20,6 +20,7 @@ from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.recipe import (
     Candidate,
+    ClusterRecipe,
     Limit,
     PruneRecipe,
     Recipe,
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.tensorflow
 
 RECIPE = Recipe(
     prune=PruneRecipe(epochs=2.0, batch_size=16, frequency=2),
-    cluster=StageRecipe(epochs=1.0, batch_size=16),
+    cluster=ClusterRecipe(epochs=1.0, batch_size=16),
     quantize=StageRecipe(epochs=1.0, batch_size=16),
 )
 

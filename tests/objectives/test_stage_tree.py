@@ -9,7 +9,7 @@ import pytest
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import PruneRecipe, StageRecipe
+from paretune.spaces.recipe import ClusterRecipe, PruneRecipe, StageRecipe
 
 pytestmark = pytest.mark.tensorflow
 
@@ -24,7 +24,7 @@ WEIGHTS = {"conv": [np.arange(4, dtype=np.float32), np.float32(2)], "head": [np.
 
 
 def tasks(policy=POLICY, seed=0, **changes):
-    recipes = {"prune": PruneRecipe(), "cluster": StageRecipe(), "quantize": StageRecipe()}
+    recipes = {"prune": PruneRecipe(), "cluster": ClusterRecipe(), "quantize": StageRecipe()}
     return [
         StageTask(stage=stage, policy=policy, recipe=replace(recipe, **changes.get(stage, {})), steps=10, seed=seed)
         for stage, recipe in recipes.items()

@@ -11,7 +11,17 @@ from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.errors import LimitReached, MeasurementFailed, RunError, TrialError, WorkerLost
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.recipe import (
+    Candidate,
+    ClusterRecipe,
+    ExportRecipe,
+    Limit,
+    PruneRecipe,
+    Recipe,
+    Rung,
+    stage_share,
+    untrained_digest,
+)
 from tests.fakes import AnalyticEvaluator, ThreadedService
 from tests.search.problems import SMALL_CHOICES, a_problem, stop_after
 
@@ -70,7 +80,7 @@ def test_a_proxy_tells_the_values_and_the_bytes_of_each_layer() -> None:
     proxy = desk.book.get(POLICIES[7])
     measured = EVALUATOR.evaluate(PROBLEM.candidate(POLICIES[7]), Rung.PROXY, Limit())
     assert proxy == Proxy(
-        architecture=PROBLEM.description.architecture,
+        base=untrained_digest(PROBLEM.description.architecture, PROBLEM.recipe, POLICIES[7]),
         policy=POLICIES[7],
         values=measured.values,
         layer_bytes={layer.layer: layer.deflated_bytes for layer in measured.fidelity.layers},
@@ -96,6 +106,28 @@ def test_a_run_that_is_opened_again_knows_what_was_measured_before() -> None:
     assert again.book.measure(POLICIES[:20])
     assert again.asked == []
     assert digests(list(again.book.missing(POLICIES[:23]))) == digests(POLICIES[20:23])
+
+
+def test_proxies_of_clusters_by_channel_serve_no_recipe_that_clusters_by_tensor() -> None:
+    clustered = next(policy for policy in POLICIES if stage_share("cluster", policy))
+    plain = next(policy for policy in POLICIES if not stage_share("cluster", policy))
+    first = a_desk()
+    first.book.measure([clustered, plain])
+    by_channel = replace(PROBLEM, recipe=Recipe(cluster=ClusterRecipe(epochs=1, scope="channel")))
+    desk = a_desk(first.ledger, problem=by_channel)
+    assert list(desk.book.known) == [plain.digest]  # without clusters, it is the same
+    assert desk.book.get(clustered) is not None
+    started_later = a_desk(first.ledger, problem=replace(PROBLEM, recipe=Recipe(cluster=ClusterRecipe(epochs=3))))
+    assert set(started_later.book.known) == {clustered.digest, plain.digest}
+
+
+def test_proxies_of_a_sparsity_pattern_serve_no_recipe_without_it() -> None:
+    pruned = next(policy for policy in POLICIES if stage_share("prune", policy))
+    dense = next(policy for policy in POLICIES if not stage_share("prune", policy))
+    first = a_desk()
+    first.book.measure([pruned, dense])
+    patterned = replace(PROBLEM, recipe=replace(PROBLEM.recipe, prune=PruneRecipe(pattern="2:4")))
+    assert list(a_desk(first.ledger, problem=patterned).book.known) == [dense.digest]
 
 
 def test_proxies_of_another_model_are_not_known() -> None:
@@ -193,3 +225,13 @@ def test_a_stop_cancels_what_is_being_measured(monkeypatch: pytest.MonkeyPatch) 
     assert len(service.futures) == 2
     assert all(future.cancelled() for future in service.futures)
     never.set()
+
+
+def test_proxies_of_files_that_were_repaired_are_apart_from_those_that_were_not() -> None:
+    first = a_desk()
+    first.book.measure(POLICIES[:3])
+    other = replace(PROBLEM, recipe=replace(PROBLEM.recipe, export=ExportRecipe(equalise=True)))
+    desk = a_desk(first.ledger, problem=other)
+    assert desk.book.known == {}
+    trained_longer = replace(PROBLEM, recipe=Recipe(prune=replace(PROBLEM.recipe.prune, epochs=9.0)))
+    assert set(a_desk(first.ledger, problem=trained_longer).book.known) == set(digests(POLICIES[:3]))

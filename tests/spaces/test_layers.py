@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.layers import LayerSpec
+from paretune.spaces.layers import LayerSpec, under_pattern
 from paretune.spaces.policy import LayerPolicy, Quantization
 from tests.spaces.strategies import layer_policies, layer_specs
 
@@ -36,11 +36,13 @@ def test_the_normal_form_asks_for_the_same_zeros_and_format(spec: LayerSpec, dec
 def test_clusters_are_dropped_only_where_they_change_nothing(spec: LayerSpec, decided: LayerPolicy) -> None:
     normal = spec.normal_form(decided)
     if normal.clusters is not None:
-        assert normal.clusters == decided.clusters < spec.distinct
+        assert decided.clusters is not None
+        assert normal.clusters == max(decided.clusters, 3 if normal.sparsity else 2) < spec.distinct
     elif decided.clusters is not None:
         kept = spec.weights - spec.zeros(normal.sparsity)
         levels = decided.quantization.weight_levels or spec.distinct
-        assert decided.clusters >= min(spec.distinct, kept + (kept < spec.weights), levels)
+        asked = max(decided.clusters, 3 if normal.sparsity else 2)
+        assert asked >= min(spec.distinct, kept + (kept < spec.weights), levels)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,15 @@ def test_a_cluster_count_no_format_can_tell_apart_becomes_none() -> None:
     assert layer.normal_form(LayerPolicy(clusters=255)).clusters == 255
 
 
+def test_two_clusters_of_a_pruned_layer_are_three_when_chosen_and_an_error_when_asked() -> None:
+    layer, two = a_layer(), LayerPolicy(sparsity=0.5, clusters=2)
+    assert layer.normal_form(two).clusters == 3
+    assert layer.normal_form(LayerPolicy(clusters=2)).clusters == 2
+    with pytest.raises(ConfigurationError, match=r"at least 3 \(zero is one\), got 2 \(layer 'conv'\)"):
+        layer.check(two)
+    layer.check(LayerPolicy(sparsity=0.001, clusters=2))  # too few weights for a zero
+
+
 def test_what_a_layer_does_not_support_is_told_with_the_doctors_reason() -> None:
     layer = a_layer(
         prunable=False,
@@ -79,3 +90,14 @@ def test_what_a_layer_does_not_support_is_told_with_the_doctors_reason() -> None
             layer.check(decided)
         assert said in str(caught.value)
     layer.check(LayerPolicy())
+
+
+def test_a_pattern_with_zeros_of_its_own_makes_smaller_sparsities_one_and_the_same() -> None:
+    fits, does_not = a_layer(pattern_floors={"2:4": 0.5}), a_layer(name="stem")
+    patterned, free = under_pattern((fits, does_not), "2:4")
+    normal = {patterned.normal_form(LayerPolicy(sparsity=sparsity)) for sparsity in (0.1, 0.3, 0.5)}
+    assert normal == {LayerPolicy(sparsity=0.5)}
+    assert patterned.normal_form(LayerPolicy()) == LayerPolicy()
+    assert patterned.normal_form(LayerPolicy(sparsity=0.7)).sparsity == pytest.approx(0.7)
+    assert free.normal_form(LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)
+    assert under_pattern((fits,), "1x4")[0].normal_form(LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)

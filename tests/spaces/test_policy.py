@@ -52,7 +52,7 @@ def test_knobs_are_read_from_plain_values(knob: str, value: object, read: object
         (
             "sparsty",
             0.5,
-            "Unknown knob 'sparsty'; known are channels, sparsity, clusters, quantization. Did you mean 'sparsity'?",
+            "known are channels, rank, sparsity, clusters, quantization. Did you mean 'sparsity'?",
         ),
         ("sparsity", "half", "`sparsity` must be a number in [0, 1), got 'half'."),
         ("quantization", "int9", "Did you mean 'int8'?"),
@@ -114,6 +114,7 @@ def test_a_policy_is_a_mapping_of_its_layers() -> None:
         ("int8_qat", 8, 255, True),
         ("int16x8", 8, 255, True),
         ("int4", 4, 15, False),
+        ("int4_block", 4, 15, False),
     ],
 )
 def test_each_number_format_knows_its_width(mode: str, bits: int, levels: int | None, static: bool) -> None:

@@ -39,9 +39,9 @@ def choices_of(space: Space) -> dict[str, tuple[Any, ...]]:
 
 
 def test_every_layer_has_every_knob_by_default() -> None:
-    searched = [knob for knob in KNOBS if knob != "channels"]  # no channels can go here
+    searched = [knob for knob in KNOBS if knob not in ("channels", "rank")]  # these layers have neither
     assert choices_of(SPACE) == {f"{spec.name}.{knob}": DEFAULT_CHOICES[knob] for spec in MODEL for knob in searched}
-    assert SPACE.cardinality == (6 * 4 * 7) ** 4
+    assert SPACE.cardinality == (6 * 5 * 8) ** 4
 
 
 def test_choices_are_put_in_order_and_read_once() -> None:
@@ -58,11 +58,12 @@ def test_choices_are_put_in_order_and_read_once() -> None:
 def test_a_layer_offers_only_what_it_supports() -> None:
     layer = a_layer("a", prunable=False, distinct=10, quantizations=(FLOAT32, INT8))
     assert choices_of(build_space((layer,), SpaceSettings())) == {
-        "a.clusters": (None, 8),
+        "a.clusters": (None, 8, 4),
         "a.quantization": (FLOAT32, INT8),
     }
     rigid = replace(layer, clusterable=False, quantizations=(FLOAT32,))
     assert build_space((rigid, MODEL[0]), SpaceSettings()).fixed["a"] == {
+        "rank": None,
         "sparsity": 0.0,
         "clusters": None,
         "quantization": FLOAT32,
@@ -295,7 +296,7 @@ def test_the_smallest_policies_take_every_knob_to_its_end() -> None:
     assert {policy["head"].quantization for policy in smallest} == set(Quantization)
     for policy in smallest:
         assert {decided.sparsity for decided in policy.values()} == {0.9}
-        assert {decided.clusters for decided in policy.values()} in ({None}, {8})
+        assert {decided.clusters for decided in policy.values()} in ({None}, {4})
 
 
 def test_knobs_that_are_not_searched_stay_in_the_smallest_policies() -> None:

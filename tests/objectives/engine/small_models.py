@@ -10,7 +10,7 @@ from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Limit, PruneRecipe, StageRecipe
+from paretune.spaces.recipe import TENSOR, ClusterRecipe, Limit, PruneRecipe, StageRecipe
 
 STAGES = ("prune", "cluster", "quantize")
 QAT = Quantization.INT8_QAT
@@ -70,10 +70,15 @@ def policy(**layers: LayerPolicy) -> Policy:
     return Policy(tuple(layers.items()))
 
 
-def task(stage: str, decided: Policy, *, steps: int = 7, seed: int = 5, **settings: Any) -> StageTask:
+KINDS = {"prune": PruneRecipe, "cluster": ClusterRecipe, "quantize": StageRecipe}
+
+
+def task(
+    stage: str, decided: Policy, *, steps: int = 7, seed: int = 5, cluster_scope: str = TENSOR, **settings: Any
+) -> StageTask:
     """Return a stage of a few steps; an epoch of 40 samples is 5 of them."""
-    recipe = (PruneRecipe if stage == "prune" else StageRecipe)(**{"batch_size": 8, "learning_rate": 0.01, **settings})
-    return StageTask(stage=stage, policy=decided, recipe=recipe, steps=steps, seed=seed)
+    recipe = KINDS[stage](**{"batch_size": 8, "learning_rate": 0.01, **settings})
+    return StageTask(stage=stage, policy=decided, recipe=recipe, steps=steps, seed=seed, cluster_scope=cluster_scope)
 
 
 def run(runner: StageRunner, asked: StageTask, weights: LayerWeights) -> LayerWeights:

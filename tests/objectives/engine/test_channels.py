@@ -1,11 +1,13 @@
 """Removed channels stay away through every stage, and sparsity and clusters are about what is left."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
 from paretune.objectives.channels.remover import ChannelRemover
+from paretune.objectives.cluster_lines import lines_of
 from paretune.objectives.engine.numerics import AS_TFMOT
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.pipeline.stage_tree import StageTree
@@ -13,7 +15,19 @@ from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import read_weights
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Candidate, Limit, PruneRecipe, Recipe, Rung, StageRecipe, StructureRecipe
+from paretune.spaces.recipe import (
+    CHANNEL,
+    CLUSTER_SCOPES,
+    TENSOR,
+    Candidate,
+    ClusterRecipe,
+    Limit,
+    PruneRecipe,
+    Recipe,
+    Rung,
+    StageRecipe,
+    StructureRecipe,
+)
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, residual_cnn
 
 pytestmark = pytest.mark.tensorflow
@@ -27,24 +41,38 @@ SHORT = {"batch_size": 8, "epochs": 1.0}
 RECIPE = Recipe(
     structure=StructureRecipe(**SHORT),
     prune=PruneRecipe(**SHORT, frequency=1),
-    cluster=StageRecipe(**SHORT),
+    cluster=ClusterRecipe(**SHORT),
     quantize=StageRecipe(**SHORT),
 )
 
 
 @cache
-def trained(flow, rung=Rung.FULL, decided=POLICY):
+def trained(flow, rung=Rung.FULL, decided=POLICY, scope=TENSOR):
     model = residual_cnn()
     data, weights = noise_for(model), read_weights(model)
     runner = CompiledStages(model, data, numerics=AS_TFMOT) if flow == "compiled" else ReferenceStages(model, data)
     remover = ChannelRemover(model, weights, data.inputs)
     pipeline = Pipeline(model, weights, data.samples, remover, runner, StageTree({}))
-    return pipeline.train(Candidate(architecture="", recipe=RECIPE, policy=decided, seed=3), rung, Limit())
+    recipe = replace(RECIPE, cluster=replace(RECIPE.cluster, scope=scope))
+    return pipeline.train(Candidate(architecture="", recipe=recipe, policy=decided, seed=3), rung, Limit())
 
 
-@pytest.fixture(params=["compiled", "reference", "untrained"])
-def result(request):
-    return trained("compiled", Rung.PROXY) if request.param == "untrained" else trained(request.param)
+#: tfmot has one set of clusters where a channel has no weights.
+CASES = [(flow, scope) for flow in ("compiled", "reference", "untrained") for scope in CLUSTER_SCOPES]
+CASES.remove(("reference", CHANNEL))
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def result(case):
+    flow, scope = case
+    if flow == "untrained":
+        return trained("compiled", Rung.PROXY, scope=scope)
+    return trained(flow, scope=scope)
 
 
 def alive(result, name):
@@ -72,13 +100,32 @@ def test_sparsity_is_a_share_of_the_weights_that_are_left(result):
     assert zeros["head"] >= wanted["head"]  # clustered too: small weights join the cluster of the zeros
 
 
-def test_clusters_are_those_of_the_weights_that_are_left(result):
-    assert len(np.unique(alive(result, "stem"))) <= 6
-    assert len(np.unique(alive(result, "head"))) <= 4
+def sets(result, name, scope):
+    """Return, for each set of clusters, the weights that are left."""
+    kernel = alive(result, name)
+    return lines_of(kernel, None if scope == TENSOR else kernel.ndim - 1)
 
 
-def test_the_engine_spends_no_cluster_on_what_is_removed():
-    assert 0 not in alive(trained("compiled"), "stem")
+def test_clusters_are_those_of_the_weights_that_are_left(result, case):
+    _, scope = case
+    assert all(len(np.unique(line)) <= 6 for line in sets(result, "stem", scope))
+    assert all(len(np.unique(line)) <= 4 for line in sets(result, "head", scope))
+
+
+@pytest.mark.parametrize("scope", CLUSTER_SCOPES)
+def test_the_engine_spends_no_cluster_on_what_is_removed(scope):
+    clusters = {"stem": 3, "branch": 3, "head": 2}
+    decided = policy(
+        stem=LayerPolicy(channels=0.6, clusters=3),
+        branch=LayerPolicy(channels=0.6, clusters=3, quantization=QAT),
+        head=LayerPolicy(clusters=2),
+    )
+    for rung in (Rung.FULL, Rung.PROXY):
+        result = trained("compiled", rung, decided, scope)
+        for name, count in clusters.items():
+            for line in sets(result, name, scope):
+                assert 0 not in line
+                assert len(np.unique(line)) == count
 
 
 def test_the_engine_trains_narrow_layers_as_the_reference_does():

@@ -5,8 +5,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from paretune.objectives.cluster_lines import lines_of
 from paretune.objectives.engine.numerics import AS_TFMOT, FAST, nearest_by_distance
 from paretune.objectives.engine.stages import CompiledStages
+from paretune.objectives.pipeline.centroid_start import present_centroids
 from paretune.objectives.reference import quantize_aware
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import read_weights
@@ -117,9 +119,21 @@ def pruned(name):
     return run(compiled(name, AS_TFMOT), task("prune", MIXED[name]), read_weights(model_of(name)))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_cluster_stage_is_bitwise_that_of_tfmot(name):
-    asked, start = task("cluster", MIXED[name]), pruned(name)
+BY_CHANNEL = {"cluster_scope": "channel"}
+#: Model, policy (``None`` for the mixed one) and what else the cluster stage is told. By channel, tfmot has clusters
+#: for Conv2D alone, and only where there is a bias.
+CLUSTER_TASKS = [
+    *((name, None, {}) for name in MODELS),
+    ("mlp", None, {"initialisation": "density"}),
+    ("mlp", None, {"initialisation": "kmeans++"}),
+    ("residual_cnn", policy(branch=LayerPolicy(sparsity=0.75, clusters=4)), BY_CHANNEL),
+    ("residual_cnn", policy(branch=LayerPolicy(clusters=4)), {**BY_CHANNEL, "initialisation": "random"}),
+]
+
+
+@pytest.mark.parametrize(("name", "decided", "settings"), CLUSTER_TASKS)
+def test_the_cluster_stage_is_bitwise_that_of_tfmot(name, decided, settings):
+    asked, start = task("cluster", decided or MIXED[name], **settings), pruned(name)
     require_same(
         run(compiled(name, AS_TFMOT), asked, start), run(ReferenceStages(model_of(name), data_of(name)), asked, start)
     )
@@ -138,32 +152,54 @@ def wrapped_by_tfmot(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_quantization_aware_training_is_bitwise_that_of_tfmot(name, wrapped_by_tfmot):
+CONVOLUTIONS = policy(
+    stem=LayerPolicy(sparsity=0.5, clusters=5, quantization=QAT),
+    branch=LayerPolicy(clusters=4, quantization=QAT),
+    head=LayerPolicy(sparsity=0.5, quantization=QAT),
+)
+
+
+@pytest.mark.parametrize(("name", "scope"), [*((name, "tensor") for name in MODELS), ("residual_cnn", "channel")])
+def test_quantization_aware_training_is_bitwise_that_of_tfmot(name, scope, wrapped_by_tfmot):
     """But for layers trained quantized and clustered: tfmot's kernel is that of before the last optimizer step.
 
     It clusters its original weights into the kernel at the start of each step. The variables it trains are compared.
     """
-    decided = MIXED[name]
-    start = run(compiled(name, AS_TFMOT), task("cluster", decided), pruned(name))
-    asked = task("quantize", decided)
+    decided = CONVOLUTIONS if scope == "channel" else MIXED[name]
+    start = run(compiled(name, AS_TFMOT), task("cluster", decided, cluster_scope=scope), pruned(name))
+    asked = task("quantize", decided, cluster_scope=scope)
     ours = run(compiled(name, AS_TFMOT), asked, start)
     theirs = dict(run(ReferenceStages(model_of(name), data_of(name)), asked, start))
     inside = [layer for layer, each in decided.items() if each.clusters is not None and each.quantization is QAT]
     assert inside
     for layer in inside:
-        trained = clustered_after_the_last_step(wrapped_by_tfmot[0], layer, start[layer][0])
+        trained = clustered_after_the_last_step(wrapped_by_tfmot[0], layer, start[layer][0], scope)
         assert not np.array_equal(trained, theirs[layer][0])
         theirs[layer] = [trained, *theirs[layer][1:]]
     require_same(ours, theirs)
 
 
-def clustered_after_the_last_step(wrapped, layer, start):
+def clustered_after_the_last_step(wrapped, layer, start, scope):
     """Return the kernel that tfmot's variables stand for, from those that its optimizer trains."""
     own = {each.name.split("/")[-1].split(":")[0]: each.numpy() for each in wrapped.get_layer(f"quant_{layer}").weights}
     centroids, weights = own["cluster_centroids_tf"], own["ori_weights_vars_tf"]
+    axis = 3 if scope == "channel" else None
     if not start.all():
-        order = start.reshape(-1)[np.sort(np.unique(start, return_index=True)[1])]
-        centroids = np.where(order == 0, np.float32(0), centroids)
+        centroids = np.where(present_centroids(start, axis) == 0, np.float32(0), centroids)
         weights = weights * (start != 0)
-    return np.asarray(nearest_by_distance(weights, centroids))
+    if axis is None:
+        return np.asarray(nearest_by_distance(weights, centroids))
+    return np.moveaxis(np.asarray(nearest_by_distance(np.moveaxis(weights, axis, 0), centroids)), 0, axis)
+
+
+@pytest.mark.slow
+def test_where_tfmot_has_no_clusters_by_channel_its_flow_keeps_no_more_values_than_asked():
+    """The stem has no bias, and the head is no convolution."""
+    few = LayerPolicy(clusters=3, quantization=QAT)
+    decided, runner = policy(stem=few, head=few), ReferenceStages(model_of("residual_cnn"), data_of("residual_cnn"))
+    weights = read_weights(model_of("residual_cnn"))
+    for stage in ("cluster", "quantize"):
+        weights = run(runner, task(stage, decided, steps=3, cluster_scope="channel"), weights)
+        for layer in decided:
+            lines = lines_of(weights[layer][0], weights[layer][0].ndim - 1)
+            assert max(np.unique(line).size for line in lines) <= 3, (stage, layer)

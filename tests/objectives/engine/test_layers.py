@@ -6,16 +6,18 @@ from functools import cache
 import numpy as np
 import pytest
 
+from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.engine.cluster_graph import ClusterGraph
 from paretune.objectives.engine.numerics import FAST
 from paretune.objectives.engine.prune_graph import PruneGraph
 from paretune.objectives.engine.quantize_graph import QuantizeGraph
+from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras, tf
 from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.weights import compressed_variables, read_weights
 from paretune.objectives.working_copy.rewrites import prepare_working_copy
 from paretune.spaces.policy import LayerPolicy
-from tests.objectives.engine.small_models import QAT, noise_for, policy, run_all
+from tests.objectives.engine.small_models import QAT, noise_for, policy, run, run_all, task
 
 pytestmark = pytest.mark.tensorflow
 
@@ -87,6 +89,7 @@ POLICIES = {
     "words": policy(
         embedding=PRUNED_AND_CLUSTERED,
         lstm=PRUNED_AND_CLUSTERED,
+        both_ways=PRUNED_AND_CLUSTERED,
         gru=PRUNED_AND_CLUSTERED,
         simple_rnn=PRUNED_AND_CLUSTERED,
         dense=PRUNED_AND_CLUSTERED,
@@ -104,8 +107,8 @@ LAYERS = [(name, layer) for name, decided in POLICIES.items() for layer in decid
 
 GRAPHS = {
     "prune": lambda model: PruneGraph(model, FAST),
-    "cluster": lambda model: ClusterGraph(model, FAST, 8),
-    "quantize": lambda model: QuantizeGraph(model, FAST, 8),
+    "cluster": lambda model: ClusterGraph(model, FAST, 8, "channel"),
+    "quantize": lambda model: QuantizeGraph(model, FAST, 8, "channel"),
 }
 
 
@@ -126,7 +129,7 @@ def trained(name):
 
 
 def compressed(name, layer, weights):
-    own = trained(name)[0].get_layer(layer)
+    own = built(name).get_layer(layer)
     for variable in compressed_variables(own):
         yield weights[layer][next(index for index, each in enumerate(own.weights) if each is variable)]
 
@@ -142,6 +145,22 @@ def test_a_pruned_layer_keeps_its_zeros_through_all_stages(name, layer):
 def test_a_clustered_layer_keeps_its_distinct_values_through_all_stages(name, layer):
     for values in compressed(name, layer, trained(name)[1]):
         assert 2 <= np.unique(values).size <= 5
+
+
+@pytest.mark.slow
+def test_every_kind_of_layer_with_channels_keeps_the_clusters_of_each():
+    model = built("images")
+    few = LayerPolicy(clusters=3, quantization=QAT)
+    decided = policy(conv2d=few, separable=few, transpose=few, dense=LayerPolicy(clusters=2))
+    runner, weights = CompiledStages(model, noise_for(model)), read_weights(model)
+    for stage in ("cluster", "quantize"):
+        weights = run(runner, task(stage, decided, cluster_scope="channel"), weights)
+        for name, asked in decided.items():
+            axis = channel_axis(type(model.get_layer(name)).__name__, "channel")
+            for values in compressed("images", name, weights):
+                lines = lines_of(values, axis)
+                assert max(np.unique(line).size for line in lines) == asked.clusters, (stage, name)
+                assert np.unique(values).size > asked.clusters, (stage, name)
 
 
 @pytest.mark.parametrize("name", BUILDERS)

@@ -30,6 +30,23 @@ def test_a_search_finds_the_centroid_at_the_smallest_distance(weights, centroids
     np.testing.assert_array_equal(by_search, by_distance)
 
 
+@pytest.mark.parametrize("numerics", [FAST, AS_TFMOT], ids=["fast", "as_tfmot"])
+def test_lines_of_weights_find_their_own_centroids(numerics):
+    generator = np.random.default_rng(0)
+    weights, centroids = (generator.normal(size=shape).astype(np.float32) for shape in ((3, 4, 5), (3, 6)))
+    upstream = generator.normal(size=weights.shape).astype(np.float32)
+    variable = tf.Variable(centroids)
+    with tf.GradientTape() as tape:
+        found = numerics.nearest(tf.constant(weights), variable)
+        total = tf.reduce_sum(found * upstream)
+    gradient = np.asarray(tf.convert_to_tensor(tape.gradient(total, variable)))
+    for line in range(3):
+        nearest = np.abs(weights[line][..., None] - centroids[line]).argmin(axis=-1)
+        np.testing.assert_array_equal(found[line], centroids[line][nearest])
+        sums = [upstream[line][nearest == place].sum() for place in range(6)]
+        np.testing.assert_allclose(gradient[line], sums, rtol=1e-5, atol=1e-6)
+
+
 @settings(deadline=None, max_examples=40)
 @given(WEIGHTS, CENTROIDS)
 def test_a_search_sends_the_gradient_of_every_weight_to_its_centroid(weights, centroids):

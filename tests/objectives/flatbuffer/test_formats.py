@@ -95,6 +95,24 @@ def test_each_format_reads_back_as_asked_and_runs(cnn, form):
     assert cnn.error(file) < (0.3 if form is Quantization.INT4 else 0.05)
 
 
+@pytest.mark.parametrize("form", [Quantization.FLOAT16, Quantization.INT16X8])
+def test_wide_formats_hold_on_convolutions_depthwise_ones_and_dense_layers(cnn, form):
+    from paretune.objectives.flatbuffer.reader import read_fidelity
+    from paretune.spaces.layers import LayerSpec
+    from paretune.spaces.policy import LayerPolicy, Policy
+
+    specs = [
+        LayerSpec(name=layer, kind="", weight_shape=places[0].shape, weights=1, distinct=1)
+        for layer, places in cnn.template.places.items()
+    ]
+    policy = Policy(tuple((spec.name, LayerPolicy(quantization=form)) for spec in specs))
+    file = cnn.quantized(dict.fromkeys(cnn.template.places, form))
+    fidelity = read_fidelity(cnn.template, cnn.file, file, policy, specs)
+    assert fidelity.faults == ()
+    assert {layer.stored_as for layer in fidelity.layers} == {str(form)}
+    assert cnn.error(file) < 0.01
+
+
 def test_one_file_holds_all_formats(cnn):
     asked = {
         "conv": Quantization.INT8,
@@ -169,12 +187,64 @@ def test_int4_depthwise_is_refused_and_never_silently_float(cnn):
         cnn.quantized({"depthwise": Quantization.INT4})
     refused = refused_formats(cnn.template, cnn.file, cnn.inputs)
     assert {layer: set(reasons) for layer, reasons in refused.items()} == {
-        "conv": set(),
-        "depthwise": {Quantization.INT4},
-        "point": set(),
-        "dense": set(),
-        "head": set(),
+        "conv": {Quantization.INT4_BLOCK},
+        "depthwise": {Quantization.INT4, Quantization.INT4_BLOCK},
+        "point": {Quantization.INT4_BLOCK},
+        "dense": {Quantization.INT4_BLOCK},
+        "head": {Quantization.INT4_BLOCK},
     }
+    assert refused["dense"][Quantization.INT4_BLOCK] == "its 20 inputs cannot be divided into blocks of 32."
+
+
+def test_int4_in_blocks_scales_each_block_of_inputs_apart(layers, sequence_of, inputs_of):
+    from paretune.objectives.flatbuffer.graph import read_graph
+    from paretune.objectives.flatbuffer.refusals import refused_formats
+
+    model = sequence_of(
+        (3, 64), layers.Dense(32, name="wide", activation="relu"), layers.Dense(4, use_bias=False, name="narrow")
+    )
+    kernel, bias = model.get_layer("wide").get_weights()
+    kernel[32:] *= 0.02
+    kernel[:32, 0] = 0  # a block of zeros, as pruning leaves them: XNNPACK refuses the scale that it gets
+    kernel[32:, 1] *= 1e-8  # a block whose scale is zero in half precision
+    model.get_layer("wide").set_weights([kernel, bias])
+    inputs = inputs_of(model)[0]
+    inputs[..., :32] *= 0.02
+    exported = Exported(model, [inputs])
+    refused = refused_formats(exported.template, exported.file, exported.inputs)
+    assert refused == {"wide": {}, "narrow": {}}
+    blocks, channels = (exported.quantized({"wide": form}) for form in (Quantization.INT4_BLOCK, Quantization.INT4))
+    assert exported.stored(blocks) == {"wide": {"int4_block"}, "narrow": {"float32"}}
+    assert exported.error(blocks) < 0.12 < exported.error(channels)
+    # the runtime computes with the values that the file is read to have
+    graph = read_graph(blocks)
+    read = graph.values(graph.by_name()[exported.template.places["wide"][0].tensor]).T
+    assert not read[:32, 0].any()
+    assert not read[32:, 1].any()
+    # half a step, and the weight at the end of the range in a scale of eight binary digits
+    for block in (slice(32), slice(32, 64)):
+        np.testing.assert_allclose(read[block], kernel[block], atol=(0.5 + 7 / 256) * np.abs(kernel[block]).max() / 7)
+    hidden = np.maximum(exported.inputs[0] @ read + bias, 0) @ model.get_layer("narrow").get_weights()[0]
+    # activations are rounded to eight bits as they come
+    np.testing.assert_allclose(exported.outputs(blocks)[0], hidden, atol=0.05 * np.abs(hidden).max())
+
+
+def test_a_layer_that_reads_too_few_channels_for_blocks_is_told_before_anything_is_trained(
+    layers, sequence_of, inputs_of
+):
+    from paretune.objectives.flatbuffer.cutting import cut_channels
+    from paretune.objectives.flatbuffer.formats import check_formats
+
+    model = sequence_of((8,), layers.Dense(64, name="wide", activation="relu"), layers.Dense(4, name="head"))
+    exported = Exported(model, inputs_of(model))
+    for kept, is_possible in ((32, True), (40, False)):
+        cut = cut_channels(exported.template, exported.file, {"wide": np.arange(64) < kept})
+        check_formats(exported.template, cut, {"wide": Quantization.FLOAT32, "head": Quantization.INT4})
+        if is_possible:
+            check_formats(exported.template, cut, {"head": Quantization.INT4_BLOCK})
+        else:
+            with pytest.raises(Infeasible, match=r"'head' .* its 40 inputs cannot be divided into blocks of 32"):
+                check_formats(exported.template, cut, {"head": Quantization.INT4_BLOCK})
 
 
 def test_a_layer_whose_quantized_output_is_wild_is_singled_out(layers, sequence_of, inputs_of):
@@ -196,8 +266,7 @@ def test_a_layer_whose_quantized_output_is_wild_is_singled_out(layers, sequence_
     assert Quantization.DYNAMIC_INT8 in refused["wild"]
     assert refused["wild"][Quantization.INT8_QAT] == refused["wild"][Quantization.INT8]
     assert "beyond 65504" in refused["wild"][Quantization.FLOAT16]
-    assert not refused["fine"]
-    assert not refused["end"]
+    assert set(refused["fine"]) == set(refused["end"]) == {Quantization.INT4_BLOCK}
 
 
 def test_recurrent_layers_and_embeddings_get_the_formats_that_exist(layers, sequence_of, inputs_of):
@@ -209,10 +278,10 @@ def test_recurrent_layers_and_embeddings_get_the_formats_that_exist(layers, sequ
     rows = sequence_of((5, 4), layers.GRU(6, name="gru"), layers.Dense(3, name="head"))
     static = {Quantization.INT8, Quantization.INT8_QAT, Quantization.INT16X8}
     wanted = {
-        "table": {Quantization.INT16X8, Quantization.INT4},
-        "lstm": static | {Quantization.INT4},
-        "gru": static,
-        "head": set(),
+        "table": {Quantization.INT16X8, Quantization.INT4, Quantization.INT4_BLOCK},
+        "lstm": static | {Quantization.INT4, Quantization.INT4_BLOCK},
+        "gru": static | {Quantization.INT4_BLOCK},
+        "head": {Quantization.INT4_BLOCK},
     }
     for model in (words, rows):
         exported = Exported(model, inputs_of(model))

@@ -48,13 +48,13 @@ class Compressed:
     def policy(self, **decided):
         return Policy(tuple((spec.name, LayerPolicy(**decided)) for spec in self.specs))
 
-    def read(self, policy, formats, float_file=None):
+    def read(self, policy, formats, float_file=None, **settings):
         from paretune.objectives.flatbuffer.formats import quantize_file
         from paretune.objectives.flatbuffer.reader import read_fidelity
 
         float_file = float_file or self.file
         exported = quantize_file(self.template, float_file, formats, self.inputs)
-        return read_fidelity(self.template, float_file, exported, policy, self.specs)
+        return read_fidelity(self.template, float_file, exported, policy, self.specs, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,36 @@ def test_values_are_counted_by_channel_where_channels_are_scaled_apart(net):
         "dense": "tensor",
         "head": "channel",
     }
+
+
+@pytest.mark.parametrize("form", [Quantization.FLOAT32, Quantization.INT8, Quantization.INT4, Quantization.INT4_BLOCK])
+@pytest.mark.parametrize("values", [2, 3, 4])
+def test_a_few_values_of_each_channel_or_block_read_clean_in_low_bits(sequence_of, inputs_of, form, values):
+    small = few_values(sequence_of, inputs_of, values)
+    policy = small.policy(clusters=values, quantization=form)
+    fidelity = small.read(policy, {"dense": form}, cluster_scope="channel")
+    assert fidelity.faults == ()
+    layer = fidelity.layers[0]
+    assert (layer.distinct, layer.distinct_scope) == (
+        values,
+        "block" if form is Quantization.INT4_BLOCK else "channel",
+    )
+    if form in (Quantization.FLOAT32, Quantization.INT8):
+        too_many = small.read(policy, {"dense": form}).faults
+        assert f"must have at most {values} distinct weights per tensor, found" in too_many[0]
+
+
+def few_values(sequence_of, inputs_of, values):
+    """Return a Dense layer each output of which has its own few values, in every block of 32 inputs."""
+    from paretune.objectives.keras_door import keras
+
+    model = sequence_of((64,), keras.layers.Dense(6, name="dense"))
+    small = Compressed(model, inputs_of(model))
+    levels = np.linspace(-1, 1, values, dtype=np.float32)[np.arange(64) % values]
+    kernel = levels[:, None] * np.linspace(0.3, 1, 6, dtype=np.float32)
+    model.get_layer("dense").set_weights([kernel, np.zeros(6, np.float32)])
+    small.file = small.template.fill(model)
+    return small
 
 
 def test_too_few_zeros_are_a_fault_that_names_the_layer(net):

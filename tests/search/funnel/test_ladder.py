@@ -20,7 +20,7 @@ from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
+from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
 from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import ACCURACY, SIZE, GradualEvaluator, layer_specs, with_baseline
 from tests.search.problems import a_problem, own, search
@@ -72,7 +72,7 @@ class Lab:
         return EVALUATOR.evaluate(self.problem.candidate(policy), rung, Limit())
 
     def proxy(self, policy: Policy) -> Proxy:
-        return proxy_of("", policy, self.measure(policy, Rung.PROXY))
+        return proxy_of("", Recipe(), policy, self.measure(policy, Rung.PROXY))
 
     def trial(self, number: int, policy: Policy, rung: Rung = Rung.FULL, **values: float) -> Trial:
         measurement = self.measure(policy, rung)

@@ -16,7 +16,7 @@ from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.recipe import Limit, Recipe, Rung
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, GradualEvaluator, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem
@@ -48,7 +48,7 @@ class Lab:
         return np.array([volume_row(values, self.problem.objectives) for values in measured])
 
     def proxy(self, row: Sequence[int]) -> Proxy:
-        return proxy_of("", self.encoding.policy_of(row), self.measure(row, Rung.PROXY))
+        return proxy_of("", Recipe(), self.encoding.policy_of(row), self.measure(row, Rung.PROXY))
 
     def use_profile(self, is_measured: Any = lambda policy: True) -> None:
         plan = ProfilePlan(self.encoding)

@@ -33,7 +33,7 @@ def measure(policy: Policy, evaluator: AnalyticEvaluator = EVALUATOR) -> Measure
 
 
 def proxies_of(plan: ProfilePlan, evaluator: AnalyticEvaluator = EVALUATOR) -> dict[str, Proxy]:
-    return {policy.digest: proxy_of("", policy, measure(policy, evaluator)) for policy in plan.policies()}
+    return {policy.digest: proxy_of("", Recipe(), policy, measure(policy, evaluator)) for policy in plan.policies()}
 
 
 def profile_of(plan: ProfilePlan, proxies: Mapping[str, Proxy] | None = None) -> Profile:
@@ -206,7 +206,7 @@ def test_without_the_first_options_there_is_no_profile() -> None:
 def test_what_was_measured_besides_the_plan_changes_nothing() -> None:
     """So that a resumed search, which knows more policies, reads the same profile."""
     others = [SMALL.encoding.policy_of(row) for row in some_rows(SMALL)]
-    more = {policy.digest: proxy_of("", policy, measure(policy)) for policy in others}
+    more = {policy.digest: proxy_of("", Recipe(), policy, measure(policy)) for policy in others}
     planned = proxies_of(SMALL)
     first, second = profile_of(SMALL, planned), profile_of(SMALL, {**more, **planned})
     assert first.fixed_bytes == second.fixed_bytes

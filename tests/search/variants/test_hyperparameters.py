@@ -40,7 +40,7 @@ def test_hyperparameters_have_the_values_that_a_policy_file_has() -> None:
             "name": "conv0.clusters",
             "default": 0,
             "conditions": [],
-            "values": [0, 32, 16, 8],
+            "values": [0, 32, 16, 8, 4],
             "ordered": True,
         },
     }
