@@ -1,6 +1,6 @@
 """Headlines about training: two ways to train the same, seed by seed. What one seed gains by luck, both gain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def clusters(notebook: Notebook, scratch: Path) -> list[Line]:
     lines = []
     with Bench(notebook, _CLUSTERED, scratch) as bench:
         for form in (Quantization.FLOAT32, Quantization.INT8):
-            for count in (4, 8):
+            for count in (2, 4, 8):
                 own = [_clustered(bench, "channel", count, form, seed) for seed in _SEEDS]
                 same = _count_of_size(bench, own[0]["size_bytes"], form)
                 whole = [_clustered(bench, "tensor", same, form, seed) for seed in _SEEDS]
@@ -156,11 +156,11 @@ def _criterion(criterion: str) -> RecipeOf:
 
 
 def _accuracy_line(what: str, own: Sequence[Figures], other: Sequence[Figures], claimed: str = "") -> Line:
-    return _line(what, own, other, claimed, of="test_accuracy", form=lambda value: f"{100 * value:.2f} %", sign=1)
+    return _line(what, own, other, claimed, of="test_accuracy", scale=100, form=".2f", unit=" %", sign=1)
 
 
 def _loss_line(what: str, own: Sequence[Figures], other: Sequence[Figures], claimed: str) -> Line:
-    return _line(what, own, other, claimed, of="test_loss", form=lambda value: f"{value:.4f}", sign=-1)
+    return _line(what, own, other, claimed, of="test_loss", scale=1, form=".4f", unit="", sign=-1)
 
 
 def _line(
@@ -170,18 +170,20 @@ def _line(
     claimed: str,
     *,
     of: str,
-    form: Callable[[float], str],
+    scale: float,
+    form: str,
+    unit: str,
     sign: int,
 ) -> Line:
     pairs = list(zip(own, other, strict=True))
-    mean, low, high = mean_interval(mine[of] - theirs[of] for mine, theirs in pairs)
-    means = [form(sum(each[of] for each in side) / len(side)) for side in (own, other)]
-    signed = [f"{'+' if value >= 0 else ''}{form(value)}" for value in (mean, low, high)]
+    mean, low, high = mean_interval(scale * (mine[of] - theirs[of]) for mine, theirs in pairs)
+    ours, theirs = (f"{scale * sum(each[of] for each in side) / len(side):{form}}{unit}" for side in (own, other))
+    difference = f"{mean:+{form}} [{low:+{form}}, {high:+{form}}]"
     verdict = "no difference shown" if low <= 0 <= high else ("better" if sign * mean > 0 else "worse")
     faults = sum(each["faults"] for side in (own, other) for each in side)
     return Line(
         what=what,
-        measured=f"{means[0]} against {means[1]}: {signed[0]} [{signed[1]}, {signed[2]}], {len(pairs)} pairs",
+        measured=f"{ours} against {theirs}: {difference}, {len(pairs)} pairs",
         claimed=claimed,
         verdict=verdict + (f"; {faults:.0f} layers are not as asked" if faults else ""),
     )
