@@ -111,6 +111,23 @@ def with_formats_of(candidate: Candidate, example: Candidate) -> Candidate:
     return replace(candidate, policy=Policy(tuple(entries)))
 
 
+def uniform_policy(layers: tuple[LayerSpec, ...], wanted: LayerPolicy) -> Policy:
+    """Return the policy that decides the same for every layer; a layer that does not support a knob stays as it was."""
+    return Policy(tuple((spec.name, _supported(spec, wanted)) for spec in layers))
+
+
+def _supported(spec: LayerSpec, wanted: LayerPolicy) -> LayerPolicy:
+    return spec.normal_form(
+        replace(
+            wanted,
+            channels=wanted.channels if spec.channels else 1.0,
+            sparsity=wanted.sparsity if spec.prunable else 0.0,
+            clusters=wanted.clusters if spec.clusterable else None,
+            quantization=wanted.quantization if wanted.quantization in spec.quantizations else Quantization.FLOAT32,
+        )
+    )
+
+
 def _other_format(spec: LayerSpec, decided: LayerPolicy, rng: np.random.Generator) -> LayerPolicy:
     if decided.quantization is Quantization.INT8_QAT:
         return decided

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cases import CASES
+from cases import CASES, uniform_policy
 from figures import Row, machine_report, table
 
 from paretune.experiments.workers.pool import WorkerPool
@@ -20,9 +20,8 @@ from paretune.objectives.measure.latency import measure_latency
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policy import LayerPolicy, Quantization
 from paretune.spaces.rung import Rung
 
 _ALONE: Mapping[str, tuple[Any, ...]] = {
@@ -60,7 +59,7 @@ def main() -> None:
             rows = [("option", "size", "smaller", "raw", "accuracy", "latency", "layers")]
             rows.append(_row(pool, settings, description, "untouched", baseline, baseline, ""))
             for name, wanted in _options():
-                policy = Policy(tuple((spec.name, _supported(spec, wanted)) for spec in description.layers))
+                policy = uniform_policy(description.layers, wanted)
                 candidate = Candidate(
                     architecture=description.architecture,
                     recipe=case.recipe(description.samples["train"]),
@@ -81,18 +80,6 @@ def _options() -> Iterator[tuple[str, LayerPolicy]]:
         untouched = LayerPolicy().to_document()
         decided = {knob: value for knob, value in policy.to_document().items() if value != untouched[knob]}
         yield ", ".join(f"{knob} {value}" for knob, value in decided.items()), policy
-
-
-def _supported(spec: LayerSpec, wanted: LayerPolicy) -> LayerPolicy:
-    """Return what a layer can do of what is wanted."""
-    return spec.normal_form(
-        LayerPolicy(
-            channels=wanted.channels if spec.channels else 1.0,
-            sparsity=wanted.sparsity if spec.prunable else 0.0,
-            clusters=wanted.clusters if spec.clusterable else None,
-            quantization=wanted.quantization if wanted.quantization in spec.quantizations else Quantization.FLOAT32,
-        )
-    )
 
 
 def _row(

@@ -7,14 +7,17 @@ accuracy is real, and far enough from 1 that damage shows, but nothing to be pro
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import zoom
 
 from paretune.objectives.keras_door import keras
+from paretune.objectives.zoo import digits_data
 
 _SEED = 0
 _KEYWORDS = 12
 _TEXTURES = 4
 _FRAMES, _BANDS = 49, 10
 _PIXELS = 96
+_CLASSIC_PIXELS = 28
 
 
 def ds_cnn() -> Any:
@@ -52,6 +55,58 @@ def mobilenet_v2() -> Any:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8  # 0.999 needs thousands of steps until inference mode works at all
     return _trained(model, textures_data(), steps=120, batch_size=16, learning_rate=1e-3)
+
+
+def mobilenet_v2_untrained() -> Any:
+    """Return the same MobileNetV2 with random weights; its norms have seen the textures, so that nothing fades away."""
+    keras.utils.set_random_seed(_SEED)
+    model = keras.applications.MobileNetV2(
+        (_PIXELS, _PIXELS, 3), alpha=1.0, weights=None, classes=_TEXTURES, classifier_activation=None
+    )
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(textures_data()["x_train"][:64], training=True)
+    return model
+
+
+def classic_cnn() -> Any:
+    """Return the network of the first guides to pruning with Keras (3.3 million parameters), trained on digits.
+
+    References:
+        TensorFlow (2019), Train sparse TensorFlow models with Keras; without its BatchNorm and dropout.
+    """
+    keras.utils.set_random_seed(_SEED)
+    image = keras.Input((_CLASSIC_PIXELS, _CLASSIC_PIXELS, 1), name="image")
+    x = image
+    for number, filters in enumerate((32, 64), start=1):
+        x = keras.layers.Conv2D(filters, 5, padding="same", activation="relu", name=f"conv{number}")(x)
+        x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{number}")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(1024, activation="relu", name="hidden")(x)
+    model = keras.Model(image, keras.layers.Dense(10, name="logits")(x), name="classic_cnn")
+    return _trained(model, large_digits_data(), steps=608, batch_size=64, learning_rate=1e-3)
+
+
+def large_digits_data() -> dict[str, np.ndarray]:
+    """Return the digits of the ready-made experiments, in nine positions each, drawn up to shape (28, 28, 1)."""
+    data = digits_data()
+    scale = _CLASSIC_PIXELS / data["x_train"].shape[1]
+    return {
+        name: zoom(values, (1, scale, scale, 1), order=1) if name.startswith("x_") else values
+        for name, values in data.items()
+    }
+
+
+def digits_mlp() -> Any:
+    """Return a network of two hidden Dense layers of 512 (301,000 parameters), trained on the digits."""
+    keras.utils.set_random_seed(_SEED)
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Flatten(name="flatten")(image)
+    for number in (1, 2):
+        x = keras.layers.Dense(512, activation="relu", name=f"hidden{number}")(x)
+    model = keras.Model(image, keras.layers.Dense(10, name="logits")(x), name="digits_mlp")
+    return _trained(model, digits_data(), steps=1520, batch_size=64, learning_rate=1e-3)
 
 
 def textures_data() -> dict[str, np.ndarray]:
