@@ -10,9 +10,11 @@ from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import STAGES, Recipe, stages_of
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.normal_form import normal_form
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import ModelDescription
 
 _CHOICES = {
@@ -117,14 +119,15 @@ def uniform_policy(layers: tuple[LayerSpec, ...], wanted: LayerPolicy) -> Policy
 
 
 def _supported(spec: LayerSpec, wanted: LayerPolicy) -> LayerPolicy:
-    return spec.normal_form(
+    return normal_form(
+        spec,
         replace(
             wanted,
             channels=wanted.channels if spec.channels else 1.0,
             sparsity=wanted.sparsity if spec.prunable else 0.0,
             clusters=wanted.clusters if spec.clusterable else None,
             quantization=wanted.quantization if wanted.quantization in spec.quantizations else Quantization.FLOAT32,
-        )
+        ),
     )
 
 
@@ -133,5 +136,5 @@ def _other_format(spec: LayerSpec, decided: LayerPolicy, rng: np.random.Generato
         return decided
     options = [replace(decided, quantization=form) for form in spec.quantizations if form != Quantization.INT8_QAT]
     # a format of few levels makes a count of clusters meaningless, which would be another stem
-    same_stem = [option for option in options if spec.normal_form(option) == option]
+    same_stem = [option for option in options if normal_form(spec, option) == option]
     return same_stem[int(rng.integers(len(same_stem)))]

@@ -51,7 +51,7 @@ def measure(name: str, repeats: int, samples: int, threads: int) -> ConvertCost:
     from paretune.objectives.measure.interpreter import TfliteRunner
     from paretune.objectives.templates.conversion import convert
     from paretune.objectives.templates.template import build_template
-    from paretune.spaces.policies.policy import Quantization
+    from paretune.spaces.policies.quantization import Quantization
 
     limit_threads(threads)
     keras.utils.set_random_seed(0)

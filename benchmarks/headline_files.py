@@ -10,7 +10,9 @@ from headline_bench import Bench, Figures, Line, Notebook
 from trial_runs import call_apart
 
 from paretune.spaces.candidates.recipe import Recipe
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.normal_form import normal_form
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import ModelDescription
 
 #: By class of keras.applications: name, pixels, and published megabytes in float32 and int8.
@@ -189,7 +191,7 @@ def _one_step(_: int) -> Recipe:
 
 def _of_rank(description: ModelDescription, energy: float) -> Policy:
     return Policy(
-        tuple((spec.name, spec.normal_form(LayerPolicy(rank=spec.rank_of(energy)))) for spec in description.layers)
+        tuple((spec.name, normal_form(spec, LayerPolicy(rank=spec.rank_of(energy)))) for spec in description.layers)
     )
 
 

@@ -10,7 +10,8 @@ from headline_bench import Bench, Figures, Line, Notebook, PolicyOf, RecipeOf
 
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.stage_recipes import PruneRecipe
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import ModelDescription
 
 _SEEDS = range(10)

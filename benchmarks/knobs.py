@@ -20,7 +20,8 @@ from paretune.objectives.measure.latency import measure_latency
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import ModelDescription, Split
 from paretune.spaces.results.measurement import Measurement
 

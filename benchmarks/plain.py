@@ -26,7 +26,8 @@ from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.prepared import prepare_model
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.stage_recipes import PruneRecipe, StageRecipe
-from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.quantization import Quantization
 
 _CALIBRATION_SAMPLES = 128
 

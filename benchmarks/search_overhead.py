@@ -24,9 +24,10 @@ from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe, training_steps_of
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.layers import LayerSpec, untouched_policy
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization, digest_of
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy, digest_of, untouched_policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.results.objective import FILE_OBJECTIVES, Direction, Objective

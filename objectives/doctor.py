@@ -26,7 +26,7 @@ from paretune.objectives.kernels.weights import compressed_variables
 from paretune.objectives.ranks.spectrum import energies
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.patterns import PATTERNS, TWO_OF_FOUR
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 #: Their weights are folded into the layer before them at export, or scale raw inputs: not worth a line.
 _UNREPORTED = ("BatchNormalization", "Normalization")

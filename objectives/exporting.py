@@ -20,7 +20,8 @@ from paretune.objectives.templates.template import FloatTemplate, build_template
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import cluster_scope_of
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.measurement import Fidelity
 
 #: Which output channels stay, for every layer that loses some.

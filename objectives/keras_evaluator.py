@@ -44,8 +44,7 @@ from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import values_of_model
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.policies.layers import untouched_policy
-from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.policy import Policy, untouched_policy
 from paretune.spaces.results.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.objective import FILE_OBJECTIVES

@@ -12,8 +12,9 @@ from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import Variant, recipe_with, space_of
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.policies.building import SpaceSettings
 from paretune.spaces.policies.policy import Policy
-from paretune.spaces.policies.space import Space, SpaceSettings
+from paretune.spaces.policies.space import Space
 from paretune.spaces.results.evaluator import ModelDescription
 from paretune.spaces.results.objective import Constraint, Objective
 from paretune.spaces.results.trial import Budget

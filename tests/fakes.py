@@ -18,8 +18,9 @@ from paretune.spaces.candidates.hyperspace import Hyperparameter, default_values
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.policies.layers import LayerSpec, untouched_policy
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization, digest_of
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy, digest_of, untouched_policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import Answers, Evaluator, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.results.objective import FILE_OBJECTIVES, Direction, Objective

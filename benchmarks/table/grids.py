@@ -6,8 +6,9 @@ from pathlib import Path
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
-from paretune.spaces.policies.policy import Quantization
-from paretune.spaces.policies.space import Space, SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.space import Space
 from paretune.spaces.results.evaluator import ModelDescription
 
 HERE = Path(__file__).resolve().parent

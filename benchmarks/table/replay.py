@@ -14,7 +14,7 @@ from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger, VirtualClock
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.policy import untouched_policy
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.objective import FILE_OBJECTIVES
 from paretune.spaces.results.trial import Budget, Trial, TrialState

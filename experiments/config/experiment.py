@@ -61,7 +61,7 @@ from paretune.objectives.settings import Device, EvaluatorSettings
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.space import SpaceSettings
+from paretune.spaces.policies.building import SpaceSettings
 from paretune.spaces.policies.targets import read_target
 from paretune.spaces.results.objective import ASKED_OBJECTIVES, Constraint, FileFunction
 from paretune.spaces.results.trial import Budget

@@ -13,7 +13,8 @@ from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.hyperspace import Hyperparameter, read_values
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policies.policy import LayerPolicy, Policy
-from paretune.spaces.policies.space import Space, policy_of_names
+from paretune.spaces.policies.reading import policy_of_names
+from paretune.spaces.policies.space import Space
 
 
 def policy_text(candidate: Candidate) -> str:

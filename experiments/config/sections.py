@@ -12,8 +12,8 @@ from paretune.experiments.config.yaml_reader import Place
 from paretune.objectives.settings import BALANCED
 from paretune.spaces.candidates.recipe import Recipe, read_recipe
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.policy import KNOBS, LayerPolicy, read_choice, read_knob
-from paretune.spaces.policies.space import SpaceSettings
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.building import SpaceSettings
 from paretune.spaces.results.objective import Constraint, read_constraints
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def space_settings(space: "SpaceSection", problems: Problems) -> SpaceSettings:
         pinned[name] = {}
         for knob in _given(knobs):
             with problems.at(*place, knob, layer=name):
-                pinned[name][knob] = _checked(knob, getattr(knobs, knob))
+                pinned[name][knob] = KNOBS[knob].read(getattr(knobs, knob))
     return SpaceSettings(
         choices=_choices(space, ("space",), problems),
         layers={
@@ -56,19 +56,13 @@ def _choices(knobs: "KnobsSection", place: Place, problems: Problems, *, layer: 
         read = []
         for index, item in enumerate(values):
             with problems.at(*place, knob, index, layer=layer):
-                read.append(read_choice(knob, item))
+                read.append(KNOBS[knob].read_choice(item))
         choices[knob] = tuple(read)
     return choices
 
 
 def _given(knobs: "KnobsSection") -> list[str]:
     return [knob for knob in KNOBS if knob in knobs.model_fields_set]
-
-
-def _checked(knob: str, value: object) -> Any:
-    read = read_knob(knob, value)
-    LayerPolicy(**{knob: read})
-    return read
 
 
 def _range(knob: str, document: Mapping[str, Any]) -> list[float]:

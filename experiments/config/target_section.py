@@ -6,9 +6,10 @@ from typing import Any
 
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.yaml_reader import Place
-from paretune.spaces.policies.choices import DEFAULT_CHOICES
-from paretune.spaces.policies.policy import KNOBS, LayerPolicy, Quantization
-from paretune.spaces.policies.space import SpaceSettings
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.building import SpaceSettings
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.policies.targets import ETHOS_U_FORMATS, Target
 
 _FORMATS = "quantization"
@@ -84,13 +85,13 @@ def require_ethos_u_formats(space: SpaceSettings, problems: Problems) -> None:
 
 
 def _formats(offered: Sequence[Quantization]) -> tuple[Quantization, ...]:
-    return tuple(form for form in DEFAULT_CHOICES[_FORMATS] if form in offered)
+    return tuple(form for form in KNOBS[_FORMATS].default_choices if form in offered)
 
 
 def _format_notes(target: Target) -> list[str]:
     by_reason: dict[str, list[Quantization]] = {}
     for form, reason in target.no_formats.items():
-        if form in DEFAULT_CHOICES[_FORMATS]:
+        if form in KNOBS[_FORMATS].default_choices:
             by_reason.setdefault(reason, []).append(form)
     return [f"{target.name}: no {_listed(forms)}: {reason}." for reason, forms in by_reason.items()]
 

@@ -23,8 +23,7 @@ from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import space_of
 from paretune.spaces.errors import RunError
-from paretune.spaces.policies.layers import untouched_policy
-from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.policy import LayerPolicy, Policy, untouched_policy
 from paretune.spaces.results.evaluator import ModelDescription
 from paretune.spaces.results.measurement import LayerFidelity
 from paretune.spaces.results.objective import Objective

@@ -7,7 +7,9 @@ from enum import StrEnum
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import stages_of
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.normal_form import normal_form
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.objective import Direction, Objective
 
 
@@ -47,7 +49,7 @@ def relaxations_of(candidate: Candidate, layers: Sequence[LayerSpec]) -> tuple[R
         if decided.is_untouched:
             continue
         whole = _with(candidate, name, LayerPolicy())
-        plain = specs[name].normal_form(replace(decided, quantization=Quantization.FLOAT32))
+        plain = normal_form(specs[name], replace(decided, quantization=Quantization.FLOAT32))
         in_float32 = _with(candidate, name, plain)
         is_other = in_float32.policy not in (candidate.policy, whole.policy)
         found.append(Relaxation(name, whole, in_float32 if is_other and is_free(in_float32, candidate) else None))

@@ -5,8 +5,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.layers import LayerSpec, kept_share
-from paretune.spaces.policies.policy import KNOBS, LayerPolicy, Policy
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.shares import kept_share
 from paretune.spaces.policies.space import Space
 from paretune.spaces.results.trial import Trial, TrialState
 
@@ -24,14 +26,13 @@ def uniform_policies(space: Space) -> dict[str, tuple[LayerPolicy, Policy]]:
     Each with what it would decide about every layer. Policies that leave all layers untouched are left out, and ranks
     are full: a number that suits one layer suits no other.
     """
-    untouched = LayerPolicy()
-    choices: dict[str, dict[object, None]] = {knob: {getattr(untouched, knob): None} for knob in KNOBS}
+    choices: dict[str, dict[object, None]] = {name: {knob.untouched: None} for name, knob in KNOBS.items()}
     choices["quantization"] = {}
     for parameter in space.parameters:
         if parameter.knob == "rank":
             continue
         choices[parameter.knob].update(dict.fromkeys(parameter.choices))
-    choices["quantization"] = choices["quantization"] or {untouched.quantization: None}
+    choices["quantization"] = choices["quantization"] or {KNOBS["quantization"].untouched: None}
     found: dict[str, tuple[LayerPolicy, Policy]] = {}
     for values in itertools.product(*choices.values()):
         wish = LayerPolicy(**dict(zip(choices, values, strict=True)))  # type: ignore[arg-type]  # of the knob's kind

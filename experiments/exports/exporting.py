@@ -23,7 +23,7 @@ from paretune.search.front import PICKS, pick, values_of
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import Variant, values_of_model
-from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.policy import untouched_policy
 from paretune.spaces.results.evaluator import ModelDescription, Split
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.objective import Objective

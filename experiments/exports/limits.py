@@ -5,7 +5,7 @@ from typing import Any
 
 from paretune.experiments.exports.c_array import MOST_BYTES
 from paretune.experiments.terminal.wording import bytes_text
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import FileExample
 from paretune.spaces.results.trial import Trial
 

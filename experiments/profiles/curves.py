@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paretune.experiments.profiles.grid import short_layer_name
-from paretune.experiments.profiles.order import strength
-from paretune.experiments.terminal.wording import decision_text, knob_title
-from paretune.spaces.policies.policy import KNOBS
+from paretune.experiments.terminal.wording import knob_title
+from paretune.spaces.knobs.known import KNOBS
 
 #: Layers with a colour of their own, the most sensitive first; more could not be told apart.
 _MOST_COLOURED = 8
@@ -40,7 +39,11 @@ def _line(document: Mapping[str, Any], layer: Mapping[str, Any], knob: str) -> L
     for option in layer["options"]:
         if list(option["changes"]) == [knob] and option["metric_drop"] is not None:
             points[option["changes"][knob]] = base - sign * option["metric_drop"]
-    return sorted(points.items(), key=lambda point: strength(knob, point[0]))
+    return sorted(points.items(), key=lambda point: _strength(knob, point[0]))
+
+
+def _strength(knob: str, value: object) -> float:
+    return KNOBS[knob].strength(KNOBS[knob].read(value))
 
 
 def draw_curves(
@@ -63,7 +66,7 @@ def draw_curves(
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     handles: dict[str, Any] = {}
     for place, (knob, lines) in zip(axes, panels.items(), strict=True):
-        ticks = sorted({value for _, line in lines for value, _ in line}, key=lambda value: strength(knob, value))
+        ticks = sorted({value for _, line in lines for value, _ in line}, key=lambda value: _strength(knob, value))
         at = {value: index for index, value in enumerate(ticks)}
         for layer, line in reversed(lines):  # earlier layers above later ones
             name = layer["layers"][0]
@@ -72,9 +75,9 @@ def draw_curves(
             handles[name] = drawn[0]
         place.axhline(base, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
         place.set_title(knob_title(knob), fontsize=9)
-        long = len(ticks) > 3 and max(len(decision_text(knob, value)) for value in ticks) > 5
+        long = len(ticks) > 3 and max(len(KNOBS[knob].text(value)) for value in ticks) > 5
         place.set_xticks(
-            range(len(ticks)), [decision_text(knob, value) for value in ticks], rotation=40 if long else 0,
+            range(len(ticks)), [KNOBS[knob].text(value) for value in ticks], rotation=40 if long else 0,
             ha="right" if long else "center", rotation_mode="anchor", fontsize=7,
         )  # fmt: skip
         place.tick_params(labelsize=7)

@@ -7,7 +7,8 @@ import numpy as np
 
 from paretune.experiments.runs.run_profile import RunProfile
 from paretune.search.additive.encoding import Option, Unit
-from paretune.spaces.policies.policy import KNOBS, LayerPolicy
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.policy import LayerPolicy
 from paretune.spaces.results.objective import Objective
 
 

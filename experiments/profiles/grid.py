@@ -1,14 +1,15 @@
 """The grid of a profile's picture: the rise of the loss by layer and decision."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from paretune.experiments.profiles.order import strength
-from paretune.experiments.terminal.wording import decision_text, knob_title
+from paretune.experiments.terminal.wording import knob_title
 from paretune.search.front import FloatArray
-from paretune.spaces.policies.policy import KNOBS
+from paretune.spaces.knobs.knob import Knob
+from paretune.spaces.knobs.known import KNOBS
 
 #: Decisions that change several knobs at once get columns of their own up to this many columns in all.
 _MOST_COLUMNS = 60
@@ -89,7 +90,12 @@ def grid_groups(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[Column]]:
 
 def _mild_first(columns: Mapping[Column, None]) -> list[Column]:
     """Sort by the strength of each knob in turn; what is equally strong stays in the order of the space."""
-    return sorted(columns, key=lambda column: [strength(knob, dict(column).get(knob)) for knob in KNOBS])
+    return sorted(columns, key=lambda column: [_strength(knob, dict(column)) for knob in KNOBS.values()])
+
+
+def _strength(knob: Knob, changes: Mapping[str, Any]) -> float:
+    """Return how much changes take away by one knob: least where they leave it alone."""
+    return knob.strength(knob.read(changes[knob.name])) if knob.name in changes else -math.inf
 
 
 def _rises(layers: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> FloatArray:
@@ -107,8 +113,8 @@ def _rises(layers: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Fl
 
 def _label(column: Column) -> str:
     parts = [
-        f"{decision_text(knob, value)} {knob}" if len(column) > 1 and knob not in _SPEAK_FOR_THEMSELVES
-        else decision_text(knob, value)
+        f"{KNOBS[knob].text(value)} {knob}" if len(column) > 1 and knob not in _SPEAK_FOR_THEMSELVES
+        else KNOBS[knob].text(value)
         for knob, value in column
     ]  # fmt: skip
     return " + ".join(parts)

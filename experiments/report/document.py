@@ -12,7 +12,7 @@ from paretune.experiments.runs.run_profile import RunProfile, profile_of, trials
 from paretune.experiments.terminal.wording import command_text, short_name
 from paretune.search.feasibility import bound_of, is_feasible, objectives_by_name
 from paretune.search.front import Front, values_of
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.objective import Bound, Constraint, Direction, Objective
 from paretune.spaces.results.trial import Trial, TrialState
 

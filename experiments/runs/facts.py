@@ -6,7 +6,7 @@ from typing import Any
 
 from paretune.spaces.candidates.hyperspace import Hyperparameter
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import ModelDescription
 from paretune.spaces.results.objective import Bound, Constraint, Direction, Objective
 

@@ -22,7 +22,7 @@ from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import read_recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import Variant
-from paretune.spaces.policies.policy import LayerPolicy, Policy, read_knob
+from paretune.spaces.policies.policy import LayerPolicy, Policy
 from paretune.spaces.results.evaluator import Split
 from paretune.spaces.results.measurement import Measurement, read_fidelity
 from paretune.spaces.results.proxy import Proxy
@@ -232,9 +232,4 @@ def trial_of(row: RowMapping, measured: Sequence[RowMapping]) -> Trial:
 
 
 def _policy(layers: Mapping[str, Mapping[str, Any]]) -> Policy:
-    return Policy(
-        tuple(
-            (name, LayerPolicy(**{knob: read_knob(knob, value) for knob, value in knobs.items()}))
-            for name, knobs in layers.items()
-        )
-    )
+    return Policy(tuple((name, LayerPolicy.from_document(knobs)) for name, knobs in layers.items()))

@@ -7,8 +7,8 @@ from paretune.experiments.runs.run import Run
 from paretune.search.additive.amounts import amount_names
 from paretune.search.additive.encoding import Encoding
 from paretune.search.additive.profile import Profile, ProfilePlan, read_profile
+from paretune.spaces.policies.building import build_space
 from paretune.spaces.policies.layers import under_pattern
-from paretune.spaces.policies.space import build_space
 from paretune.spaces.results.objective import Direction
 from paretune.spaces.results.proxy import Proxy
 from paretune.spaces.results.trial import Trial

@@ -31,8 +31,9 @@ from paretune.spaces.candidates.hyperspace import default_values
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import recipe_hyperparameters
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
-from paretune.spaces.policies.layers import under_pattern, untouched_policy
-from paretune.spaces.policies.space import build_space
+from paretune.spaces.policies.building import build_space
+from paretune.spaces.policies.layers import under_pattern
+from paretune.spaces.policies.policy import untouched_policy
 from paretune.spaces.results.evaluator import ModelDescription, Split
 from paretune.spaces.results.objective import ASKED_OBJECTIVES, Constraint, Objective
 from paretune.spaces.results.resampling import with_interval

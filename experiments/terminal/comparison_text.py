@@ -7,7 +7,8 @@ from rich.table import Table
 from paretune.experiments.explaining.two_policies import Comparison, Side
 from paretune.experiments.terminal.tables import plain_table
 from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, short_name, value_text
-from paretune.spaces.policies.policy import KNOBS, LayerPolicy
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.policy import LayerPolicy
 
 _TITLES = {
     "channels": "channels",
@@ -16,7 +17,6 @@ _TITLES = {
     "clusters": "clusters",
     "quantization": "format",
 }
-_UNTOUCHED = LayerPolicy().to_document()
 
 
 def differences_table(comparison: Comparison) -> Table:
@@ -74,17 +74,16 @@ def _change(name: str, before: float, after: float) -> str:
 def _shown(comparison: Comparison) -> list[str]:
     """Return the knobs that have a column: channels and ranks only where some layer has less of them."""
     decided = [side for each in comparison.layers for side in (each.before, each.after) if side is not None]
-    idle = {knob for knob in ("channels", "rank") if all(getattr(each, knob) == _UNTOUCHED[knob] for each in decided)}
+    idle = {
+        knob for knob in ("channels", "rank") if all(getattr(each, knob) == KNOBS[knob].untouched for each in decided)
+    }
     return [knob for knob in KNOBS if knob not in idle]
 
 
 def _knob(decided: LayerPolicy | None, knob: str) -> str:
     if decided is None:
         return "no such layer"
-    value = getattr(decided, knob)
-    if knob in ("channels", "sparsity"):
-        return f"{value:.1%}"
-    return "-" if value is None else str(value)
+    return KNOBS[knob].text(getattr(decided, knob))
 
 
 def _bytes(side: Side, layer: str) -> str:

@@ -5,11 +5,10 @@ from typing import Any
 
 from rich.table import Table
 
-from paretune.experiments.profiles.order import strength
 from paretune.experiments.profiles.profiling import KeptProfile
 from paretune.experiments.terminal.tables import plain_table
-from paretune.experiments.terminal.wording import bytes_text, decision_text, value_text
-from paretune.spaces.policies.policy import KNOBS
+from paretune.experiments.terminal.wording import bytes_text, value_text
+from paretune.spaces.knobs.known import KNOBS
 
 #: Layers that are named as the most and the least sensitive.
 _MOST_NAMED = 3
@@ -36,7 +35,7 @@ def profile_table(document: Mapping[str, Any]) -> Table:
             drop, rise = option["metric_drop"], option["loss_rise"]
             table.add_row(
                 "",
-                f"{knob} {decision_text(knob, value)}",
+                f"{knob} {KNOBS[knob].text(value)}",
                 "?" if drop is None else value_text(metric, base - sign * drop),
                 "?" if drop is None else f"{drop:+.2g}",
                 "?" if rise is None else f"+{rise:.2g}",
@@ -50,7 +49,7 @@ def profile_table(document: Mapping[str, Any]) -> Table:
 def _place(option: Mapping[str, Any]) -> tuple[int, float]:
     """Return what options that change at most one knob are sorted by: the knob, then from mild to strong."""
     for knob, value in option["changes"].items():
-        return KNOBS.index(knob), strength(knob, value)
+        return list(KNOBS).index(knob), KNOBS[knob].strength(KNOBS[knob].read(value))
     return -1, 0.0
 
 

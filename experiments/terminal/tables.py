@@ -13,7 +13,7 @@ from paretune.experiments.terminal.wording import hyperparameters_text, policy_s
 from paretune.search.front import Front, values_of
 from paretune.spaces.candidates.hyperspace import Hyperparameter
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.resampling import CONFIDENCE, interval_in
 from paretune.spaces.results.trial import Trial
 

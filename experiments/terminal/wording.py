@@ -92,13 +92,6 @@ def knob_title(knob: str) -> str:
     return "number format" if knob == "quantization" else knob
 
 
-def decision_text(knob: str, value: Any) -> str:
-    """Return what is decided about one knob of a layer, such as ``50%`` for a sparsity."""
-    if knob in ("channels", "sparsity"):
-        return f"{value:.0%}"
-    return "none" if value is None else _plain(value)
-
-
 def budget_text(budget: Budget) -> str:
     """Return a budget for people, such as ``24 trials or 60 minutes``."""
     parts = {"trials": budget.trials, "minutes": budget.minutes, "training steps": budget.training_steps}

@@ -13,9 +13,10 @@ from paretune.objectives.kernels.cluster_lines import channel_axis, lines_of
 from paretune.objectives.measure.sizes import deflated_bytes
 from paretune.objectives.templates.template import FloatTemplate
 from paretune.spaces.candidates.stage_recipes import TENSOR
-from paretune.spaces.policies.layers import LayerSpec, kept_share
+from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.patterns import UNSTRUCTURED
 from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.shares import kept_share
 from paretune.spaces.results.measurement import Fidelity, LayerFidelity
 
 _NO_KERNEL = np.zeros((0, 0, 0), dtype=bool)

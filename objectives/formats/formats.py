@@ -14,7 +14,7 @@ from paretune.objectives.formats.zero_blocks import mend_zero_blocks
 from paretune.objectives.formats.zero_channels import mend_lost_biases
 from paretune.objectives.templates.template import FloatTemplate
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 
 def quantize_file(

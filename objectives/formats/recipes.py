@@ -14,7 +14,7 @@ from paretune.objectives.flatbuffer.stored import kernel_tensor
 from paretune.objectives.formats.calibration import Ranges
 from paretune.objectives.measure.interpreter import quiet
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 _Names = qtyping.TFLOperationName
 #: Operators with kernels whose formats the tool sets, by the schema's name. It skips what it cannot do, silently.

@@ -10,7 +10,7 @@ from paretune.objectives.formats.recipes import why_impossible
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.templates.template import FloatTemplate
 from paretune.spaces.errors import Infeasible, MeasurementFailed
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 _TRIED = (
     Quantization.FLOAT16,

@@ -9,7 +9,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from paretune.objectives.flatbuffer.places import KernelPlace
 from paretune.objectives.formats.recipes import TOOL_OPERATORS
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 
 def store_kernels(file: bytes, wanted: Sequence[tuple[KernelPlace, Quantization]]) -> bytes:

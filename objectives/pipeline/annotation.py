@@ -6,7 +6,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 
 from paretune.objectives.keras_door import keras, tf
 from paretune.objectives.kernels.tfmot_support import trains_activation
-from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.quantization import Quantization
 
 
 def annotated_layers(model: Any, policy: Policy) -> set[str]:

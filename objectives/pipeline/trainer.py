@@ -19,7 +19,7 @@ from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import cluster_scope_of, stages_of
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.policies.layers import FEWEST_PRUNED_CLUSTERS
+from paretune.spaces.policies.normal_form import FEWEST_PRUNED_CLUSTERS
 from paretune.spaces.policies.policy import Policy
 
 

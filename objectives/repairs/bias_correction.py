@@ -21,7 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
 from paretune.objectives.formats.calibration import activation_means
 from paretune.objectives.templates.template import FloatTemplate
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 #: Biases stay below so many units, as where they are stored in the first place.
 _MOST_UNITS = 2**30

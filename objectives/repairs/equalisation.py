@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from paretune.objectives.data.signature import consumers
 from paretune.objectives.keras_door import keras
 from paretune.objectives.kernels.weights import LayerWeights
-from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.quantization import Quantization
 
 _Array = NDArray[np.floating[Any]]
 

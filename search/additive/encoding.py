@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.spaces.policies.normal_form import normal_form
 from paretune.spaces.policies.policy import LayerPolicy, Policy
 from paretune.spaces.policies.space import Parameter, Space
 from paretune.spaces.results.trial import Trial
@@ -121,7 +122,7 @@ def _units_of(space: Space) -> tuple[Unit, ...]:
         for indices in itertools.product(*(range(len(parameter.choices)) for parameter in parameters)):
             knobs = {each.knob: each.choices[index] for each, index in zip(parameters, indices, strict=True)}
             decided = tuple(
-                specs[layer].normal_form(LayerPolicy(**{**space.fixed[layer], **knobs})) for layer in layers
+                normal_form(specs[layer], LayerPolicy(**{**space.fixed[layer], **knobs})) for layer in layers
             )
             choice = {each.name: index for each, index in zip(parameters, indices, strict=True)}
             options.setdefault(decided, Option(choice, decided))

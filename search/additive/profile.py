@@ -12,7 +12,8 @@ import numpy as np
 from paretune.search.additive.amounts import rises_of
 from paretune.search.additive.encoding import Encoding, Option, Unit
 from paretune.search.front import FloatArray
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.proxy import Proxy
 
 #: Up to this many options are measured one by one; of larger spaces, each knob of each layer is.

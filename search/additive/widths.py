@@ -11,7 +11,8 @@ import numpy as np
 
 from paretune.search.additive.encoding import Encoding, IntArray, Unit
 from paretune.search.front import BoolArray, FloatArray
-from paretune.spaces.policies.layers import LayerSpec, share_of
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.shares import share_of
 
 
 class Widths:

@@ -10,7 +10,8 @@ from paretune.search.front import FloatArray
 from paretune.search.settings import SearchProblem
 from paretune.spaces.candidates.recipe import STAGES, stages_of
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.trial import Trial, TrialState
 
 #: What a trial costs beside its training steps, as a share of those of all stages.

@@ -6,7 +6,7 @@ from paretune.search.proposals.references import Proposal
 from paretune.search.settings import SearchProblem
 from paretune.spaces.candidates.recipe import stages_of
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.trial import Trial, TrialState
 
 #: The origin of trials that were proposed because they need no training.

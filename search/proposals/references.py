@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.policies.space import Space
 
 #: What a reference decides about every layer, as far as the space lets it. float32 is the baseline, trial 0.

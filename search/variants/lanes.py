@@ -17,7 +17,7 @@ from paretune.search.variants.scout import Scout
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.variant import Variant, values_of_model
 from paretune.spaces.errors import ConfigurationError, TrialError
-from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.policy import untouched_policy
 from paretune.spaces.results.evaluator import EvaluationService
 from paretune.spaces.results.ledger import Ledger
 from paretune.spaces.results.trial import Trial, TrialState

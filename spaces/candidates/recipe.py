@@ -14,7 +14,8 @@ from paretune.spaces.candidates.stage_recipes import (
     StructureRecipe,
 )
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.policy import Policy, Quantization, digest_of
+from paretune.spaces.policies.policy import Policy, digest_of
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.suggest import nearest
 
 #: The stages of the collaborative pipeline, in order.

@@ -8,8 +8,9 @@ from typing import Any
 from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter
 from paretune.spaces.candidates.recipe import STAGES, Recipe
 from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.policies.layers import under_pattern
-from paretune.spaces.policies.space import Space, SpaceSettings, build_space
+from paretune.spaces.policies.space import Space
 from paretune.spaces.results.evaluator import ModelDescription
 
 _RECIPE = "recipe"

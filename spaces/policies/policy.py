@@ -2,58 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.suggest import nearest
-
-
-class Quantization(StrEnum):
-    """Number format of one layer in the exported file.
-
-    ``dynamic_int8``, ``int4`` and ``int4_block`` store integer weights and keep float activations; ``int8``,
-    ``int8_qat`` and ``int16x8`` compute in integers, with activation ranges fixed at export (static). ``int4`` has a
-    scale for each output channel, ``int4_block`` one for each block of 32 weights of a channel.
-    """
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    DYNAMIC_INT8 = "dynamic_int8"
-    INT8 = "int8"
-    INT8_QAT = "int8_qat"
-    INT16X8 = "int16x8"
-    INT4 = "int4"
-    INT4_BLOCK = "int4_block"
-
-    @property
-    def weight_bits(self) -> int:
-        """Bits that one stored weight takes; scales come on top (half a bit a weight in ``int4_block``)."""
-        return _WEIGHT_BITS[self]
-
-    @property
-    def weight_levels(self) -> int | None:
-        """Distinct values one scale can express (symmetric, narrow range), or ``None`` for a float format."""
-        return None if self.weight_bits >= 16 else 2**self.weight_bits - 1
-
-    @property
-    def is_static(self) -> bool:
-        """Whether activations are integers too, so that their ranges must be known at export."""
-        return self in (Quantization.INT8, Quantization.INT8_QAT, Quantization.INT16X8)
-
-
-_WEIGHT_BITS = {
-    Quantization.FLOAT32: 32,
-    Quantization.FLOAT16: 16,
-    Quantization.DYNAMIC_INT8: 8,
-    Quantization.INT8: 8,
-    Quantization.INT8_QAT: 8,
-    Quantization.INT16X8: 8,
-    Quantization.INT4: 4,
-    Quantization.INT4_BLOCK: 4,
-}
+from paretune.spaces.knobs.known import KNOBS, knob_named
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.quantization import Quantization
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,91 +31,27 @@ class LayerPolicy:
     quantization: Quantization = Quantization.FLOAT32
 
     def __post_init__(self) -> None:
-        if not _is_number(self.channels) or not 0 < self.channels <= 1:
-            raise ConfigurationError(f"`channels` must be in (0, 1], got {self.channels!r}.")
-        if self.rank is not None and (type(self.rank) is not int or self.rank < 1):
-            raise ConfigurationError(f"`rank` must be none or a whole number of at least 1, got {self.rank!r}.")
-        if not _is_number(self.sparsity) or not 0 <= self.sparsity < 1:
-            raise ConfigurationError(f"`sparsity` must be in [0, 1), got {self.sparsity!r}.")
-        if self.clusters is not None and (type(self.clusters) is not int or self.clusters < 2):
-            raise ConfigurationError(f"`clusters` must be none or a whole number of at least 2, got {self.clusters!r}.")
-        if not isinstance(self.quantization, Quantization):
-            raise ConfigurationError(f"`quantization` must be a Quantization, got {self.quantization!r}.")
+        for name, knob in KNOBS.items():
+            knob.check(getattr(self, name))
 
     @property
     def is_untouched(self) -> bool:
         """Whether this leaves the layer exactly as it was."""
         return self == LayerPolicy()
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "LayerPolicy":
+        """Read what :meth:`to_document` returns; a knob that is left out stays untouched.
+
+        Raises:
+            ConfigurationError: On an unknown knob, or a value that it does not take.
+        """
+        return cls(**{name: knob_named(name).read(value) for name, value in document.items()})
+
     def to_document(self) -> dict[str, Any]:
         """Return plain data, every knob spelled out."""
-        return {
-            "channels": self.channels,
-            "rank": self.rank,
-            "sparsity": self.sparsity,
-            "clusters": self.clusters,
-            "quantization": str(self.quantization),
-        }
-
-
-KNOBS = ("channels", "rank", "sparsity", "clusters", "quantization")
-
-_FRACTIONS = {"channels": "(0, 1]", "sparsity": "[0, 1)"}
-
-
-def read_knob(knob: str, value: object) -> Any:
-    """Turn one value of a document into the value :class:`LayerPolicy` takes.
-
-    ``none`` (in any case) and null mean no clusters, and the full rank. Ranges are checked by :class:`LayerPolicy`.
-
-    Raises:
-        ConfigurationError: If ``knob`` is unknown or ``value`` is not of its kind.
-    """
-    if knob not in KNOBS:
-        raise ConfigurationError(f"Unknown knob '{knob}'; known are {', '.join(KNOBS)}.{nearest(knob, KNOBS)}")
-    if knob in _FRACTIONS:
-        if not _is_number(value):
-            raise ConfigurationError(f"`{knob}` must be a number in {_FRACTIONS[knob]}, got {value!r}.")
-        return float(value)  # type: ignore[arg-type]  # _is_number has checked it
-    if knob in ("rank", "clusters"):
-        return None if _is_none(value) else value
-    try:
-        return Quantization(str(value))
-    except ValueError:
-        modes = [str(mode) for mode in Quantization]
-        raise ConfigurationError(
-            f"Unknown quantization {value!r}; known are {', '.join(modes)}.{nearest(str(value), modes)}"
-        ) from None
-
-
-def read_choice(knob: str, value: object) -> Any:
-    """Turn one choice of a space into a value: as :func:`read_knob`, and checked.
-
-    A choice of ``rank`` is not the rank itself, which would suit one layer and no other, but its energy: which share of
-    the squared singular values of the trained kernel is kept.
-
-    Raises:
-        ConfigurationError: If ``knob`` is unknown, or ``value`` is not of its kind or out of range.
-    """
-    if knob != "rank":
-        read = read_knob(knob, value)
-        LayerPolicy(**{knob: read})
-        return read
-    if _is_none(value):
-        return None
-    if not _is_number(value) or not 0 < value < 1:  # type: ignore[operator]  # _is_number has checked it
-        raise ConfigurationError(
-            f"`rank` choices must be none or shares of the squared singular values to keep, in (0, 1), got {value!r}."
-        )
-    return float(value)  # type: ignore[arg-type]  # _is_number has checked it
-
-
-def _is_none(value: object) -> bool:
-    return value is None or (isinstance(value, str) and value.lower() == "none")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        values = {name: getattr(self, name) for name in KNOBS}
+        return values | {"quantization": str(self.quantization)}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -207,6 +98,11 @@ class Policy(Mapping[str, LayerPolicy]):
     def to_document(self) -> dict[str, Any]:
         """Return plain data that :meth:`paretune.spaces.policies.space.Space.resolve` reads back to an equal policy."""
         return {"layers": {name: decided.to_document() for name, decided in self.entries}}
+
+
+def untouched_policy(layers: Iterable[LayerSpec]) -> Policy:
+    """Return the policy that leaves every layer as it was: the baseline's, and any base model's."""
+    return Policy(tuple((spec.name, LayerPolicy()) for spec in layers))
 
 
 def digest_of(document: object) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.spaces.policies.policy import LayerPolicy, read_knob
+from paretune.spaces.policies.policy import LayerPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class LayerFidelity:
             scales are per block.
         distinct_scope: ``tensor``, ``channel`` or ``block``.
         stored_as: The number format found, in the words of
-            :class:`~paretune.spaces.policies.policy.Quantization` (``int8`` stands for ``int8_qat`` too: the file
+            :class:`~paretune.spaces.policies.quantization.Quantization` (``int8`` stands for ``int8_qat`` too: the file
             cannot tell them apart).
         deflated_bytes: What its stored weights take when they are deflated on their own.
         faults: What does not match, one sentence each; empty when the layer got what was asked.
@@ -90,7 +90,7 @@ def read_fidelity(document: list[dict[str, Any]]) -> Fidelity:
     return Fidelity(
         tuple(
             LayerFidelity(
-                requested=LayerPolicy(**{knob: read_knob(knob, value) for knob, value in row["requested"].items()}),
+                requested=LayerPolicy.from_document(row["requested"]),
                 faults=tuple(row["faults"]),
                 **{name: row[name] for name in _LAYER_NUMBERS},
             )

@@ -10,7 +10,8 @@ from paretune.search.settings import SamplerSettings
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import Evaluator
 from paretune.spaces.results.trial import Budget
 from tests.contracts.evaluator import PRUNED, EvaluatorContract, candidate_of

@@ -12,8 +12,10 @@ from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
 from paretune.spaces.errors import LimitReached
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.normal_form import check_possible
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import Evaluator, Split
 from paretune.spaces.results.objective import FILE_OBJECTIVES
 from paretune.spaces.results.resampling import FEWEST_RESAMPLES, RESAMPLES
@@ -68,7 +70,7 @@ class EvaluatorContract:
         layers = evaluator.describe().layers
         assert layers
         for spec in layers:
-            spec.check(LayerPolicy())
+            check_possible(spec, LayerPolicy())
 
     def test_the_baseline_is_measured_like_any_trial_but_trains_nothing(self, evaluator: Evaluator) -> None:
         baseline = evaluator.baseline()

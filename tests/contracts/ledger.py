@@ -15,7 +15,8 @@ from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.stage_recipes import PruneRecipe
 from paretune.spaces.candidates.variant import Variant
 from paretune.spaces.errors import RunError
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.ledger import Ledger
 from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.results.proxy import Proxy, proxy_of

@@ -17,8 +17,9 @@ from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import MemoryLedger
 from paretune.spaces.candidates.candidate import Limit
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.objective import Bound, Constraint
 from paretune.spaces.results.trial import Trial, TrialState

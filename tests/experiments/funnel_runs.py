@@ -16,8 +16,8 @@ from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.layers import untouched_policy
-from paretune.spaces.policies.space import build_space
+from paretune.spaces.policies.building import build_space
+from paretune.spaces.policies.policy import untouched_policy
 from paretune.spaces.results.trial import Budget, TrialState
 from tests.fakes import AnalyticEvaluator, GradualEvaluator
 

@@ -8,9 +8,8 @@ from paretune.search.front import Front, find_front, values_of
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.layers import untouched_policy
-from paretune.spaces.policies.policy import Policy
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.policy import Policy, untouched_policy
 from paretune.spaces.results.ledger import Ledger
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.trial import Trial, TrialState

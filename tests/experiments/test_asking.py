@@ -22,7 +22,7 @@ from paretune.search.front import values_of
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.results.objective import Bound, Constraint
 from paretune.spaces.results.trial import TrialState
 from tests.experiments.funnel_runs import ask, bound_worth_asking, make_run

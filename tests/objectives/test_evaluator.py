@@ -14,9 +14,10 @@ from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, ExportRecipe
 from paretune.spaces.errors import Infeasible, ModelRefused
-from paretune.spaces.policies.layers import untouched_policy
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.normal_form import normal_form
+from paretune.spaces.policies.policy import LayerPolicy, Policy, untouched_policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import Split
 from paretune.spaces.results.objective import Direction, FileFunction, Objective
 from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract, candidate_of
@@ -197,12 +198,13 @@ def few_values(evaluator, clusters, sparsity, form, scope):
         tuple(
             (
                 spec.name,
-                spec.normal_form(
+                normal_form(
+                    spec,
                     LayerPolicy(
                         sparsity=sparsity,
                         clusters=clusters,
                         quantization=form if form in spec.quantizations else Quantization.INT4,
-                    )
+                    ),
                 ),
             )
             for spec in description.layers

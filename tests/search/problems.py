@@ -7,8 +7,8 @@ from paretune.search.driver import run_search
 from paretune.search.events import SearchEvent, SearchOutcome
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.policies.policy import Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.objective import Bound, Constraint
 from paretune.spaces.results.trial import Budget, Trial
 from tests.fakes import ACCURACY, LATENCY, SIZE, USUAL_CHOICES, AnalyticEvaluator, with_baseline

@@ -24,7 +24,7 @@ from paretune.spaces.errors import (
     TrialError,
     WorkerLost,
 )
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.trial import Budget, TrialState, count_trained
 from tests.fakes import (

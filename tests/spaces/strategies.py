@@ -3,7 +3,9 @@
 from hypothesis import strategies as st
 
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.normal_form import normal_form
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 
 names = st.text("abcdefgh_0123456789/", min_size=1, max_size=8)
 
@@ -48,5 +50,5 @@ def supported_policies(draw: st.DrawFn, layers: tuple[LayerSpec, ...]) -> Policy
             clusters=wish.clusters if spec.clusterable else None,
             quantization=draw(st.sampled_from(spec.quantizations)),
         )
-        entries.append((spec.name, spec.normal_form(decided)))
+        entries.append((spec.name, normal_form(spec, decided)))
     return Policy(tuple(entries))

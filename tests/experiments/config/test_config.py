@@ -18,7 +18,7 @@ from paretune.experiments.config.experiment import (
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import recipe_hyperparameters, recipe_with
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.objective import Bound, Constraint
 from paretune.spaces.results.trial import Budget
 
@@ -190,8 +190,8 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
          "stop_when, recipe, search, budget, tracking, metadata. Did you mean 'space'? (digits.yaml line 3)"),
         ("budget:\n  minutes: 5\n  trails: 7\n", "Unknown key 'trails' in `budget`; known are trials, minutes, "
          "training_steps. Did you mean 'trials'? (digits.yaml line 5)"),
-        ("space:\n  sparsity:\n  - 0\n  - 1.2\n", "`sparsity` must be in [0, 1), got 1.2 (digits.yaml line 6)."),
-        ("space: {sparsity: .nan}", "`sparsity` must be in [0, 1), got nan (digits.yaml line 3)."),
+        ("space:\n  sparsity:\n  - 0\n  - 1.2\n", "`sparsity` must be a number in [0, 1), got 1.2 (digits.yaml line 6)."),
+        ("space: {sparsity: .nan}", "`sparsity` must be a number in [0, 1), got nan (digits.yaml line 3)."),
         ("space:\n  layers:\n    head: {clusters: [1]}", "`clusters` must be none or a whole number of at least 2, "
          "got 1 (layer 'head', digits.yaml line 5)."),
         ("space: {pinned: {stem: {quantization: int9}}}", "Unknown quantization 'int9'; known are float32, float16, "

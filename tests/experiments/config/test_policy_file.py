@@ -13,8 +13,10 @@ from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.errors import ConfigurationError, RunError
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.policies.space import Space, SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.space import Space
 from tests.fakes import layer_specs
 
 SPACE: Space = build_space(layer_specs(), SpaceSettings())
@@ -69,7 +71,7 @@ def test_a_policy_written_by_hand_may_use_globs_and_leave_layers_out(tmp_path: P
     ("text", "said"),
     [
         ("layers: {conv9: {sparsity: 0.5}}", r"No layer matches 'conv9'; .* \(mine.yaml\)"),
-        ("layers: {conv1: {sparsity: 2}}", r"`sparsity` must be in \[0, 1\), got 2.0. \(layer 'conv1'\) \(mine.yaml\)"),
+        ("layers: {conv1: {sparsity: 2}}", r"`sparsity` must be a number in \[0, 1\), got 2. \(layer 'conv1'\) \(mine.yaml\)"),
         ("layer: {}", r"Unknown key 'layer'; a policy knows only `layers` and `hyperparameters` \(mine.yaml\)"),
         ("hyperparameters: {widht: 8}", r"Unknown hyperparameter 'widht'; known are width, rate.*'width'.*mine.yaml"),
         ("hyperparameters: {width: 9}", r"Hyperparameter 'width' must be one of 8, 16, got 9. \(mine.yaml\)"),

@@ -7,9 +7,10 @@ import pytest
 from paretune.experiments.config.experiment import Experiment, parse_experiment
 from paretune.experiments.config.target_section import aim
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import KNOBS, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.policies.targets import TARGETS, Target
 from paretune.spaces.results.objective import ASKED_OBJECTIVES, FILE_OBJECTIVES, Direction
 

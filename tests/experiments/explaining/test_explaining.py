@@ -20,9 +20,9 @@ from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe, stages_of
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import RunError
-from paretune.spaces.policies.layers import untouched_policy
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy, Policy, untouched_policy
+from paretune.spaces.policies.quantization import Quantization
 from tests.experiments.evaluators import build_gradual, build_stored, refuse
 from tests.experiments.funnel_runs import make_run
 from tests.experiments.sample_trials import sample_trials

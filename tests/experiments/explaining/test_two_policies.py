@@ -12,7 +12,8 @@ from paretune.experiments.runs.run import open_run
 from paretune.experiments.terminal.comparison_text import comparison_lines
 from paretune.search.front import values_of
 from paretune.spaces.errors import ConfigurationError, RunError
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.resampling import Resampled
 from tests.experiments.funnel_runs import make_run
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 from paretune.experiments.exports.card import CardContent, card_text
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.stage_recipes import ExportRecipe, PruneRecipe
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.file_metadata import ONLY, FileMetadata, Normalization
 from paretune.spaces.results.resampling import Resampled, with_interval
 from tests.experiments.sample_trials import sample_trials

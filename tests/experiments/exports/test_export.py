@@ -144,7 +144,7 @@ def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_measured(tm
 
 def test_policy_yaml_reads_back_to_the_policy(tmp_path: Path) -> None:
     from paretune.experiments.config.policy_file import read_policy_file
-    from paretune.spaces.policies.space import SpaceSettings, build_space
+    from paretune.spaces.policies.building import SpaceSettings, build_space
 
     export_trial(content(), MeasuringAs(TRIAL), tmp_path / "out")
     space = build_space(AnalyticEvaluator().layers, SpaceSettings())

@@ -112,7 +112,7 @@ def test_a_number_in_another_thread_than_the_main_one_is_searched_too() -> None:
             {"space": {"sparsty": [0]}},
             r"Unknown key 'sparsty' in `space`; .* Did you mean 'sparsity'. \(argument `space`\)",
         ),
-        ({"space": {"sparsity": [1.5]}}, r"`sparsity` must be in \[0, 1\), got 1.5 \(argument `space`\)."),
+        ({"space": {"sparsity": [1.5]}}, r"`sparsity` must be a number in \[0, 1\), got 1.5 \(argument `space`\)."),
         ({"budget": 0}, r"`budget.trials` must be above 0, got 0 \(argument `budget`\)."),
         ({"constraints": {"size_bytes": "small"}}, r"A constraint is .*'small'.*\(argument `constraints`\)."),
         ({"search": {"workers": "two"}}, r"`search.workers` must be a whole number, got 'two' \(argument `search`\)."),

@@ -19,8 +19,8 @@ from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible
+from paretune.spaces.policies.building import build_space
 from paretune.spaces.policies.policy import LayerPolicy
-from paretune.spaces.policies.space import build_space
 from paretune.spaces.results.proxy import proxy_of
 from tests.experiments.funnel_runs import TEXT, make_run
 from tests.fakes import GradualEvaluator, layer_specs

@@ -10,7 +10,7 @@ from paretune.spaces.candidates.hyperspace import Hyperparameter
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.stage_recipes import PruneRecipe
 from paretune.spaces.errors import RunError
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.results.objective import Bound, Constraint
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator
 

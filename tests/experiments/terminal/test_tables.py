@@ -8,7 +8,7 @@ from paretune.experiments.terminal.front_document import front_document
 from paretune.experiments.terminal.tables import facts_table, front_table, layers_table, print_table, refusal_lines
 from paretune.experiments.terminal.wording import bytes_text, count_text, policy_summary, seconds_text, value_text
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from tests.experiments.sample_trials import sample_front, sample_trials
 from tests.fakes import layer_specs
 

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from paretune.objectives import keras_evaluator
 from paretune.objectives.architectures import evaluator as architectures_module
 from paretune.objectives.evaluator import ArchitectureEvaluator, build_evaluator
+from paretune.objectives.measure import graph_latencies
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.hyperspace import OFF
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, ModelRefused
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.evaluator import Split
 from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract
 
@@ -201,8 +202,8 @@ def test_every_latency_is_a_ratio_to_the_file_of_the_defaults(architectures, mon
         seen.append((exported, base))
         return original(exported, base, **arguments)
 
-    original = keras_evaluator.measure_latency
-    monkeypatch.setattr(keras_evaluator, "measure_latency", measure)
+    original = graph_latencies.measure_latency
+    monkeypatch.setattr(graph_latencies, "measure_latency", measure)
     architectures._others.clear()  # each measures an assignment of formats once
     measured = [
         architectures.evaluate(candidate_of(architectures, WIDE, wish), Rung.FULL, Limit())

@@ -9,7 +9,7 @@ from paretune.objectives.costs.arena import Lifetime, arena_bytes, plan
 from paretune.objectives.costs.arithmetic import arithmetic_of
 from paretune.objectives.costs.file_costs import file_costs
 from paretune.objectives.flatbuffer.graph import read_graph
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from tests.tiny_tflite import sums_of_sums
 
 pytestmark = pytest.mark.tensorflow

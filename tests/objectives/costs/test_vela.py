@@ -10,7 +10,7 @@ import pytest
 from paretune.objectives.costs.vela import Vela, read_summary, require_static_int8
 from paretune.objectives.flatbuffer.graph import read_graph
 from paretune.spaces.errors import ConfigurationError, Infeasible, MeasurementFailed
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 HERE = Path(__file__).parent
 HAS_VELA = importlib.util.find_spec("ethosu") is not None or shutil.which("vela") is not None

@@ -12,7 +12,8 @@ from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.candidates.candidate import Limit
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from tests.contracts.evaluator import candidate_of
 
 pytestmark = pytest.mark.tensorflow

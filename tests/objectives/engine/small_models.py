@@ -11,7 +11,8 @@ from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.spaces.candidates.candidate import Limit
 from paretune.spaces.candidates.stage_recipes import TENSOR, ClusterRecipe, PruneRecipe, StageRecipe
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 
 STAGES = ("prune", "cluster", "quantize")
 QAT = Quantization.INT8_QAT

@@ -17,7 +17,8 @@ from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, residual_cnn
 
 pytestmark = pytest.mark.tensorflow

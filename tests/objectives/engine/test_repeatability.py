@@ -10,7 +10,7 @@ from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras
 from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline.optimizers import keras_optimizers
-from paretune.spaces.candidates import recipe
+from paretune.spaces.candidates import stage_recipes
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, STAGES, noise_for, policy, require_same, run, run_all, task
@@ -117,7 +117,7 @@ def test_no_optimizer_remembers_the_task_before(optimizer):
 
 
 def test_the_optimizers_that_a_recipe_can_name_are_those_of_keras():
-    assert sorted(keras_optimizers()) == sorted(recipe.OPTIMIZERS)
+    assert sorted(keras_optimizers()) == sorted(stage_recipes.OPTIMIZERS)
 
 
 @pytest.mark.parametrize("stage", STAGES)

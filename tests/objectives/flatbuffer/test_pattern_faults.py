@@ -5,7 +5,8 @@ import pytest
 
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.patterns import PATTERNS, UNSTRUCTURED
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

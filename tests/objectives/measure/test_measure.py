@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paretune.spaces.errors import MeasurementFailed
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

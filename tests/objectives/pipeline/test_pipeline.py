@@ -21,7 +21,8 @@ from paretune.spaces.candidates.recipe import Recipe, stages_of, training_steps_
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

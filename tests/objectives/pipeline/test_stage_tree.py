@@ -9,7 +9,8 @@ import pytest
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

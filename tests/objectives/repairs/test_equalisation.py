@@ -7,7 +7,8 @@ from paretune.objectives.keras_door import keras
 from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.repairs.equalisation import equalised, joints_of
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

@@ -13,7 +13,8 @@ from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.repairs.bias_correction import correct_biases
 from paretune.objectives.repairs.equalisation import equalised, joints_of
 from paretune.objectives.templates.template import build_template
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from tests.objectives.conftest import with_random_weights
 
 pytestmark = pytest.mark.tensorflow

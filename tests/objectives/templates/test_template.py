@@ -127,7 +127,7 @@ def test_inputs_and_outputs_are_addressed_in_keras_order_also_after_quantization
 
     from paretune.objectives.formats.formats import quantize_file
     from paretune.objectives.templates.template import build_template
-    from paretune.spaces.policies.policy import Quantization
+    from paretune.spaces.policies.quantization import Quantization
 
     def with_reversed_order(file):
         parsed = flatbuffer_utils.read_model_from_bytearray(bytearray(file))
@@ -153,7 +153,7 @@ def test_constants_without_an_expression_are_named_and_converted_anew(keras, seq
     from paretune.objectives.formats.formats import quantize_file
     from paretune.objectives.keras_door import tf
     from paretune.objectives.templates.template import build_template
-    from paretune.spaces.policies.policy import Quantization
+    from paretune.spaces.policies.quantization import Quantization
 
     @keras.utils.register_keras_serializable("test")
     class SquaredGain(keras.layers.Layer):

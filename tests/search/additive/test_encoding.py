@@ -7,8 +7,10 @@ from paretune.search.additive.encoding import Encoding
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
-from paretune.spaces.policies.space import Space, SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.space import Space
 from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import layer_specs
 

@@ -11,8 +11,8 @@ from paretune.search.additive.solving import solve
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.policies.policy import Policy
-from paretune.spaces.policies.space import SpaceSettings, build_space
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.proxy import Proxy, proxy_of
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, GradualEvaluator

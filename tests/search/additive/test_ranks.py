@@ -9,9 +9,10 @@ from paretune.search.additive.encoding import Encoding
 from paretune.search.additive.profile import ProfilePlan, read_profile
 from paretune.search.additive.widths import Widths
 from paretune.search.funnel.stems import TrainingCost
-from paretune.spaces.policies.layers import kept_share
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.policies.policy import Policy
-from paretune.spaces.policies.space import Space, SpaceSettings, build_space
+from paretune.spaces.policies.shares import kept_share
+from paretune.spaces.policies.space import Space
 from paretune.spaces.results.proxy import Proxy
 from tests.fakes import layer_specs
 from tests.search.problems import a_problem

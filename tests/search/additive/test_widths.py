@@ -9,9 +9,11 @@ from paretune.search.additive.solving import solve
 from paretune.search.additive.widths import Widths
 from paretune.search.learning.predictor import Predictor
 from paretune.search.settings import SearchProblem
-from paretune.spaces.policies.layers import LayerSpec, kept_share
-from paretune.spaces.policies.policy import Policy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.shares import kept_share
 from paretune.spaces.results.evaluator import ModelDescription
 from paretune.spaces.results.proxy import Proxy
 from tests.fakes import ACCURACY, LATENCY, SIZE

@@ -20,7 +20,8 @@ from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import Recipe, stages_of
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.proxy import Proxy, proxy_of
 from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained

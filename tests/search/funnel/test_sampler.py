@@ -23,7 +23,7 @@ from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import STAGES, stage_share, stages_of
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError, MeasurementFailed
-from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.objective import Bound, Constraint
 from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained

@@ -10,8 +10,9 @@ from paretune.search.funnel.stems import TrainingCost
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import STAGES, stage_share, stages_of, training_steps_of
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import AnalyticEvaluator, layer_specs
 from tests.search.problems import a_problem

@@ -15,7 +15,8 @@ from paretune.search.settings import SearchProblem
 from paretune.spaces.candidates.candidate import Limit
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.measurement import Measurement
 from paretune.spaces.results.objective import FILE_OBJECTIVES
 from paretune.spaces.results.proxy import Proxy, proxy_of

@@ -10,7 +10,8 @@ from paretune.search.variants.hyperparameters import hyperparameters_of
 from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.policies.space import Space
 from paretune.spaces.results.trial import Trial
 from tests.fakes import AnalyticEvaluator, with_baseline

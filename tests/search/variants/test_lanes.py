@@ -16,8 +16,8 @@ from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import recipe_hyperparameters
 from paretune.spaces.errors import ConfigurationError, Unsatisfiable
-from paretune.spaces.policies.policy import Quantization
-from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import ACCURACY, SIZE, VariedEvaluator
 from tests.search.problems import at_least, at_most, own, stop_after

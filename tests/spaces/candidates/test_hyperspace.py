@@ -18,7 +18,7 @@ from paretune.spaces.candidates.variant import (
     values_of_model,
 )
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.space import SpaceSettings
+from paretune.spaces.policies.building import SpaceSettings
 
 HYPERSPACE = (
     Hyperparameter(name="kind", choices=("small", "large"), default="small"),

@@ -3,7 +3,9 @@ from hypothesis import given
 
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policies.layers import LayerSpec, under_pattern
-from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.normal_form import check_possible, normal_form
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
 from tests.spaces.strategies import layer_policies, layer_specs
 
 
@@ -21,20 +23,20 @@ def a_layer(**changed: object) -> LayerSpec:
 
 @given(layer_specs(), layer_policies)
 def test_the_normal_form_is_reached_in_one_step(spec: LayerSpec, decided: LayerPolicy) -> None:
-    normal = spec.normal_form(decided)
-    assert spec.normal_form(normal) == normal
+    normal = normal_form(spec, decided)
+    assert normal_form(spec, normal) == normal
 
 
 @given(layer_specs(), layer_policies)
 def test_the_normal_form_asks_for_the_same_zeros_and_format(spec: LayerSpec, decided: LayerPolicy) -> None:
-    normal = spec.normal_form(decided)
+    normal = normal_form(spec, decided)
     assert spec.zeros(normal.sparsity) == min(spec.zeros(decided.sparsity), spec.weights - 1)
     assert normal.quantization is decided.quantization
 
 
 @given(layer_specs(), layer_policies)
 def test_clusters_are_dropped_only_where_they_change_nothing(spec: LayerSpec, decided: LayerPolicy) -> None:
-    normal = spec.normal_form(decided)
+    normal = normal_form(spec, decided)
     if normal.clusters is not None:
         assert decided.clusters is not None
         assert normal.clusters == max(decided.clusters, 3 if normal.sparsity else 2) < spec.distinct
@@ -54,24 +56,24 @@ def test_zeros_are_counted_as_pruning_counts_them(weights: int, sparsity: float,
 
 
 def test_a_layer_always_keeps_a_weight() -> None:
-    assert a_layer(weights=3).normal_form(LayerPolicy(sparsity=0.99)).sparsity == pytest.approx(2 / 3)
+    assert normal_form(a_layer(weights=3), LayerPolicy(sparsity=0.99)).sparsity == pytest.approx(2 / 3)
 
 
 def test_a_cluster_count_no_format_can_tell_apart_becomes_none() -> None:
     layer = a_layer(weights=10_000, distinct=10_000)
-    assert layer.normal_form(LayerPolicy(clusters=16, quantization=Quantization.INT4)).clusters is None
-    assert layer.normal_form(LayerPolicy(clusters=14, quantization=Quantization.INT4)).clusters == 14
-    assert layer.normal_form(LayerPolicy(clusters=255, quantization=Quantization.INT8)).clusters is None
-    assert layer.normal_form(LayerPolicy(clusters=255)).clusters == 255
+    assert normal_form(layer, LayerPolicy(clusters=16, quantization=Quantization.INT4)).clusters is None
+    assert normal_form(layer, LayerPolicy(clusters=14, quantization=Quantization.INT4)).clusters == 14
+    assert normal_form(layer, LayerPolicy(clusters=255, quantization=Quantization.INT8)).clusters is None
+    assert normal_form(layer, LayerPolicy(clusters=255)).clusters == 255
 
 
 def test_two_clusters_of_a_pruned_layer_are_three_when_chosen_and_an_error_when_asked() -> None:
     layer, two = a_layer(), LayerPolicy(sparsity=0.5, clusters=2)
-    assert layer.normal_form(two).clusters == 3
-    assert layer.normal_form(LayerPolicy(clusters=2)).clusters == 2
+    assert normal_form(layer, two).clusters == 3
+    assert normal_form(layer, LayerPolicy(clusters=2)).clusters == 2
     with pytest.raises(ConfigurationError, match=r"at least 3 \(zero is one\), got 2 \(layer 'conv'\)"):
-        layer.check(two)
-    layer.check(LayerPolicy(sparsity=0.001, clusters=2))  # too few weights for a zero
+        check_possible(layer, two)
+    check_possible(layer, LayerPolicy(sparsity=0.001, clusters=2))  # too few weights for a zero
 
 
 def test_what_a_layer_does_not_support_is_told_with_the_doctors_reason() -> None:
@@ -87,17 +89,17 @@ def test_what_a_layer_does_not_support_is_told_with_the_doctors_reason() -> None
         (LayerPolicy(quantization=Quantization.INT4), "cannot be stored as int4: it would silently stay float."),
     ):
         with pytest.raises(ConfigurationError) as caught:
-            layer.check(decided)
+            check_possible(layer, decided)
         assert said in str(caught.value)
-    layer.check(LayerPolicy())
+    check_possible(layer, LayerPolicy())
 
 
 def test_a_pattern_with_zeros_of_its_own_makes_smaller_sparsities_one_and_the_same() -> None:
     fits, does_not = a_layer(pattern_floors={"2:4": 0.5}), a_layer(name="stem")
     patterned, free = under_pattern((fits, does_not), "2:4")
-    normal = {patterned.normal_form(LayerPolicy(sparsity=sparsity)) for sparsity in (0.1, 0.3, 0.5)}
+    normal = {normal_form(patterned, LayerPolicy(sparsity=sparsity)) for sparsity in (0.1, 0.3, 0.5)}
     assert normal == {LayerPolicy(sparsity=0.5)}
-    assert patterned.normal_form(LayerPolicy()) == LayerPolicy()
-    assert patterned.normal_form(LayerPolicy(sparsity=0.7)).sparsity == pytest.approx(0.7)
-    assert free.normal_form(LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)
-    assert under_pattern((fits,), "1x4")[0].normal_form(LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)
+    assert normal_form(patterned, LayerPolicy()) == LayerPolicy()
+    assert normal_form(patterned, LayerPolicy(sparsity=0.7)).sparsity == pytest.approx(0.7)
+    assert normal_form(free, LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)
+    assert normal_form(under_pattern((fits,), "1x4")[0], LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)

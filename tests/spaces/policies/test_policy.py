@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization, digest_of, read_knob
+from paretune.spaces.knobs.known import knob_named
+from paretune.spaces.policies.policy import LayerPolicy, Policy, digest_of
+from paretune.spaces.policies.quantization import Quantization
 from tests.spaces.strategies import layer_policies, names
 
 policies = st.dictionaries(names, layer_policies, max_size=5).map(lambda entries: Policy(tuple(entries.items())))
@@ -15,7 +17,7 @@ policies = st.dictionaries(names, layer_policies, max_size=5).map(lambda entries
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.2, float("nan"), float("inf"), "0.5", None, True])
 def test_sparsity_is_a_number_from_zero_to_below_one(sparsity: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"`sparsity` must be in \[0, 1\), got"):
+    with pytest.raises(ConfigurationError, match=r"`sparsity` must be a number in \[0, 1\), got"):
         LayerPolicy(sparsity=sparsity)  # type: ignore[arg-type]
 
 
@@ -43,7 +45,7 @@ def test_a_number_format_is_not_any_string() -> None:
     ],
 )
 def test_knobs_are_read_from_plain_values(knob: str, value: object, read: object) -> None:
-    assert read_knob(knob, value) == read
+    assert knob_named(knob).read(value) == read
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_knobs_are_read_from_plain_values(knob: str, value: object, read: object
 )
 def test_a_knob_that_cannot_be_read_says_what_is_known(knob: str, value: object, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        read_knob(knob, value)
+        knob_named(knob).read(value)
     assert said in str(caught.value)
 
 

@@ -7,9 +7,13 @@ import pytest
 
 from paretune.spaces.candidates.recipe import stages_of
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import LayerPolicy, Quantization, read_choice
-from paretune.spaces.policies.space import Space, SpaceSettings, build_space
+from paretune.spaces.policies.normal_form import normal_form
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.space import Space
 
 FLOAT32, INT8, QAT = Quantization.FLOAT32, Quantization.INT8, Quantization.INT8_QAT
 #: Of a kernel of 12 x 12, ranks up to 5 make it smaller.
@@ -63,7 +67,7 @@ def test_a_group_keeps_the_rank_that_the_most_demanding_of_its_layers_needs() ->
 @pytest.mark.parametrize("value", [0, 1, 1.0, 16, "low", True])
 def test_a_choice_is_an_energy_and_no_rank(value: object) -> None:
     with pytest.raises(ConfigurationError, match=r"`rank` choices must be none or shares .* in \(0, 1\), got"):
-        read_choice("rank", value)
+        KNOBS["rank"].read_choice(value)
 
 
 @pytest.mark.parametrize("rank", [0, 0.9, True, "4"])
@@ -80,8 +84,10 @@ def test_a_layer_that_cannot_have_a_rank_says_why() -> None:
 
 def test_a_layer_with_a_rank_has_neither_sparsity_nor_clusters_and_is_not_trained_quantized() -> None:
     decided = LayerPolicy(rank=3, sparsity=0.5, clusters=8, quantization=QAT)
-    assert a_layer("a").normal_form(decided) == LayerPolicy(rank=3, quantization=INT8)
-    assert a_layer("a").normal_form(replace(decided, rank=6)) == LayerPolicy(sparsity=0.5, clusters=8, quantization=QAT)
+    assert normal_form(a_layer("a"), decided) == LayerPolicy(rank=3, quantization=INT8)
+    assert normal_form(a_layer("a"), replace(decided, rank=6)) == LayerPolicy(
+        sparsity=0.5, clusters=8, quantization=QAT
+    )
 
 
 def test_a_rank_that_saves_nothing_once_channels_are_removed_is_none() -> None:

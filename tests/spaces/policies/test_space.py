@@ -6,10 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.choices import DEFAULT_CHOICES
+from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.building import SpaceSettings, build_space
 from paretune.spaces.policies.layers import LayerSpec
-from paretune.spaces.policies.policy import KNOBS, LayerPolicy, Policy, Quantization
-from paretune.spaces.policies.space import Space, SpaceSettings, build_space, matching
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.reading import matching
+from paretune.spaces.policies.space import Space
 from tests.spaces.strategies import layer_policies, models, supported_policies
 
 FLOAT32, INT8, INT4 = Quantization.FLOAT32, Quantization.INT8, Quantization.INT4
@@ -40,7 +43,9 @@ def choices_of(space: Space) -> dict[str, tuple[Any, ...]]:
 
 def test_every_layer_has_every_knob_by_default() -> None:
     searched = [knob for knob in KNOBS if knob not in ("channels", "rank")]  # these layers have neither
-    assert choices_of(SPACE) == {f"{spec.name}.{knob}": DEFAULT_CHOICES[knob] for spec in MODEL for knob in searched}
+    assert choices_of(SPACE) == {
+        f"{spec.name}.{knob}": KNOBS[knob].default_choices for spec in MODEL for knob in searched
+    }
     assert SPACE.cardinality == (6 * 5 * 8) ** 4
 
 
@@ -108,8 +113,8 @@ def test_a_pinned_layer_is_decided_and_not_searched() -> None:
         ({"pinned": {"haed": {}}}, "Did you mean 'head'?"),
         ({"groups": (("block*",), ("*1*",))}, "Layer 'block1/conv' is in two groups."),
         ({"groups": (("*",),), "pinned": {"head": {}}}, "Layer 'head' is pinned and cannot be in a group."),
-        ({"pinned": {"head": {"sparsity": 1.5}}}, "`sparsity` must be in [0, 1), got 1.5. (layer 'head')"),
-        ({"choices": {"sparsity": (0.0, 1.5)}}, "`sparsity` must be in [0, 1), got 1.5."),
+        ({"pinned": {"head": {"sparsity": 1.5}}}, "`sparsity` must be a number in [0, 1), got 1.5. (layer 'head')"),
+        ({"choices": {"sparsity": (0.0, 1.5)}}, "`sparsity` must be a number in [0, 1), got 1.5."),
         ({"choices": {"clusters": (1,)}}, "`clusters` must be none or a whole number of at least 2, got 1."),
         ({"choices": {"quantization": ("int7",)}}, "Unknown quantization 'int7'"),
         ({"layers": {"stem": {"clusters": (4000,)}}}, "Layer 'stem' supports none of the `clusters` choices ['4000']."),
@@ -182,7 +187,7 @@ def test_spellings_of_the_same_effect_share_a_digest() -> None:
         ({"layers": ["stem"]}, "A policy needs `layers:`"),
         ({"layers": {"stem": 0.5}}, "Layer 'stem' needs a mapping of knobs, got 0.5."),
         ({"layers": {"stem": {"sparsty": 0.5}}}, "Did you mean 'sparsity'? (layer 'stem')"),
-        ({"layers": {"stem": {"sparsity": 2}}}, "`sparsity` must be in [0, 1), got 2.0. (layer 'stem')"),
+        ({"layers": {"stem": {"sparsity": 2}}}, "`sparsity` must be a number in [0, 1), got 2. (layer 'stem')"),
         ({"layers": {"stem": {"clusters": "many"}}}, "got 'many'. (layer 'stem')"),
         ({"layers": {"stme": {"sparsity": 0.5}}}, "Did you mean 'stem'?"),
     ],
