@@ -71,7 +71,10 @@ def test_a_policy_written_by_hand_may_use_globs_and_leave_layers_out(tmp_path: P
     ("text", "said"),
     [
         ("layers: {conv9: {sparsity: 0.5}}", r"No layer matches 'conv9'; .* \(mine.yaml\)"),
-        ("layers: {conv1: {sparsity: 2}}", r"`sparsity` must be a number in \[0, 1\), got 2. \(layer 'conv1'\) \(mine.yaml\)"),
+        (
+            "layers: {conv1: {sparsity: 2}}",
+            r"`sparsity` must be a number in \[0, 1\), got 2. \(layer 'conv1'\) \(mine.yaml\)",
+        ),
         ("layer: {}", r"Unknown key 'layer'; a policy knows only `layers` and `hyperparameters` \(mine.yaml\)"),
         ("hyperparameters: {widht: 8}", r"Unknown hyperparameter 'widht'; known are width, rate.*'width'.*mine.yaml"),
         ("hyperparameters: {width: 9}", r"Hyperparameter 'width' must be one of 8, 16, got 9. \(mine.yaml\)"),
