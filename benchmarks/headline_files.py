@@ -23,6 +23,10 @@ _PUBLISHED = {
 
 _CLASSIC = Case(model="models:classic_cnn", data="models:large_digits_data", steps=(608, 304, 152), batch_size=64)
 _CLASSIC_SEEDS = range(3)
+#: Steps of pruning: two epochs, and twelve. The guide takes four epochs of 60,000 images.
+_CLASSIC_STEPS = (304, 1824)
+#: What the guides promise of 90 % sparse files: bytes at most, and how they put it.
+_CLASSIC_SIZES = {Quantization.FLOAT32: (2.44 * 2**20, "2.44 MiB"), Quantization.INT8: (0.5e6, "about 0.5 MB")}
 _MLP = Case(model="models:digits_mlp", data="paretune.objectives.zoo:digits_data", steps=(456, 304, 76), batch_size=64)
 _ENERGIES = (0.95, 0.9, 0.8, 0.7, 0.5)
 
@@ -67,26 +71,30 @@ def classic(notebook: Notebook, scratch: Path) -> list[Line]:
     with Bench(notebook, _CLASSIC, scratch) as bench:
         untouched = bench.baseline()
         half = _uniform(bench, "float16", LayerPolicy(quantization=Quantization.FLOAT16))
-        pruned, both = (
-            [
-                _uniform(bench, f"sparsity 0.9, {form}", LayerPolicy(sparsity=0.9, quantization=form), seed)
-                for seed in _CLASSIC_SEEDS
-            ]
+        pruned = [
+            (steps, form, [_pruned(bench, steps, form, seed) for seed in _CLASSIC_SEEDS])
+            for steps in _CLASSIC_STEPS
             for form in (Quantization.FLOAT32, Quantization.INT8)
-        )
-    smaller = half["raw_bytes"] / untouched["raw_bytes"]
-    return [
+        ]
+    raw, smaller = untouched["raw_bytes"] / 1e6, half["raw_bytes"] / untouched["raw_bytes"]
+    lines = [
         Line(
             what="classic CNN: MB, raw and deflated; accuracy",
-            measured=f"{untouched['raw_bytes'] / 1e6:.2f}, {_megabytes([untouched])}; {_accuracy(untouched)}",
+            measured=f"{raw:.2f}, {_megabytes([untouched])}; {_accuracy(untouched)}",
             claimed="12.52, 11.63 MiB",
-        ),
-        _size_line("90 % sparse: MB deflated", pruned, 2.44 * 2**20, "2.44 MiB"),
-        _drop_line("90 % sparse: accuracy lost", untouched, pruned, 0.002),
-        _size_line("90 % sparse, int8: MB deflated", both, 0.5e6, "about 0.5 MB"),
-        _drop_line("90 % sparse, int8: accuracy lost", untouched, both, 0.002),
+        )
+    ]
+    for steps, form, found in pruned:
+        what = f"90 % sparse in {steps} steps, {form}"
+        size, claimed = _CLASSIC_SIZES[form]
+        lines += [
+            _size_line(f"{what}: MB deflated", found, size, claimed),
+            _drop_line(f"{what}: accuracy lost", untouched, found, 0.002),
+        ]
+    return [
+        *lines,
         Line(
-            what="float16: raw file",
+            what="classic CNN, float16: raw file",
             measured=f"{smaller:.3f} of float32",
             claimed="half",
             verdict=_holds(smaller <= 0.505),
@@ -114,10 +122,13 @@ def latency(notebook: Notebook, scratch: Path) -> list[Line]:
                     verdict=verdict,
                 )
             )
-        lines += [
-            Line(what=f"{name}, {option}: latency", measured=_ratio(found), verdict=_speed(found))
-            for option, found in full
-        ]
+        for option, found in full:
+            some = (
+                ""
+                if found["touched"] == found["layers"]
+                else f", {found['touched']:.0f} of {found['layers']:.0f} layers"
+            )
+            lines.append(Line(what=f"{name}, {option}{some}: latency", measured=_ratio(found), verdict=_speed(found)))
     return lines
 
 
@@ -166,6 +177,16 @@ def _measure(kind: str, pixels: int) -> Figures:
 
 def _uniform(bench: Bench, of: str, wanted: LayerPolicy, seed: int = 0) -> Figures:
     return bench.trial(of, lambda description: uniform_policy(description.layers, wanted), seed=seed)
+
+
+def _pruned(bench: Bench, steps: int, form: Quantization, seed: int) -> Figures:
+    def recipe(samples: int) -> Recipe:
+        return replace(_CLASSIC, steps=(steps, *_CLASSIC.steps[1:])).recipe(samples)
+
+    def policy(description: ModelDescription) -> Policy:
+        return uniform_policy(description.layers, LayerPolicy(sparsity=0.9, quantization=form))
+
+    return bench.trial(f"sparsity 0.9 in {steps} steps, {form}", policy, recipe=recipe, seed=seed)
 
 
 def _timed(bench: Bench, of: str, wanted: LayerPolicy) -> Figures:
