@@ -16,7 +16,7 @@ test: install
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: install browser
-	$(BIN)/python -m pytest -m slow --timeout 1800
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --timeout 1800
 
 # The slow tests look at pages in a real browser: one that is there, or else one that is installed now.
 browser: install

@@ -7,20 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import (
-    STAGES,
-    Candidate,
-    ClusterRecipe,
-    PruneRecipe,
-    Recipe,
-    StageRecipe,
-    StructureRecipe,
-    stages_of,
-)
+from paretune.spaces.recipe import STAGES, Recipe, stages_of
 from paretune.spaces.space import SpaceSettings, build_space
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
 
 _CHOICES = {
     "channels": (1.0,),

@@ -18,10 +18,11 @@ from figures import Row, machine_report, table
 from paretune.experiments.workers.pool import WorkerPool
 from paretune.objectives.measure.latency import measure_latency
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 
 _ALONE: Mapping[str, tuple[Any, ...]] = {
     "channels": (0.75, 0.5, 0.25),

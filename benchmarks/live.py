@@ -32,7 +32,7 @@ from paretune.experiments.config.yaml_reader import parse_yaml
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
 from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import TrialState
 
 _EXPERIMENT = "digits.yaml"

@@ -24,8 +24,9 @@ from paretune.objectives.keras_door import keras, limit_threads, tf, tfmot
 from paretune.objectives.loading.dataset import load_dataset
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.prepared import prepare_model
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, PruneRecipe, StageRecipe
+from paretune.spaces.stage_recipes import PruneRecipe, StageRecipe
 
 _CALIBRATION_SAMPLES = 128
 

@@ -12,7 +12,8 @@ from trial_runs import Recorder, TrialFigures
 
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.rung import Rung
 
 _LEAVES = 5
 

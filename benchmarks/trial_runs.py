@@ -22,9 +22,10 @@ from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.workers.handle import WorkerStart
 from paretune.experiments.workers.pool import build_keras_evaluator
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, MeasurementFailed
 from paretune.spaces.evaluator import Evaluator
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import TrialState
 
 

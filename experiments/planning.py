@@ -18,11 +18,13 @@ from paretune.search.feasibility import bound_of
 from paretune.search.front import values_of
 from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
+from paretune.spaces.candidate import Limit
 from paretune.spaces.errors import TrialError, Unsatisfiable
 from paretune.spaces.hyperspace import all_values
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.recipe import STAGES, stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial
 
 #: Measures a policy without training it.
@@ -41,7 +43,7 @@ class Plan:
         baseline: Values of the uncompressed model on the validation split.
         smallest_bytes: Deflated size of the smallest file found without training; ``None`` if none could be built.
         largest_bytes: The same with the first, mildest choice of every knob.
-        training_steps: Optimizer steps of each stage of a full trial; a trial needs between none and all of them.
+        training_steps: Optimizer steps of each stage that the space can ask for; a trial needs between none and all.
         probe_seconds: Most wall seconds that an untrained policy took from conversion to measurement: a trial takes
             as long on top of its training.
         trial_seconds: Median wall seconds of this run's own trials trained in full; ``None`` before there is one.
@@ -154,7 +156,9 @@ class _Probes:
 
 def _training_steps(problem: SearchProblem) -> dict[str, int]:
     samples = problem.description.samples.get("train", 0)
-    return {stage: getattr(problem.recipe, stage).steps(samples) for stage in ("prune", "cluster", "quantize")}
+    # the policies of the smallest files take every knob to its end, once for each number format
+    possible = {stage for policy in problem.space.smallest() for stage in stages_of(policy)}
+    return {stage: getattr(problem.recipe, stage).steps(samples) for stage in STAGES if stage in possible}
 
 
 def _bounds(problem: SearchProblem, baseline: Mapping[str, float]) -> list[dict[str, Any]]:

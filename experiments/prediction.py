@@ -14,7 +14,7 @@ from paretune.search.funnel.prediction import Prediction
 from paretune.search.funnel.predictor import Predictor
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Objective
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: Of so many finished trials, all but one must have been within a deviation of what the others predicted of it.

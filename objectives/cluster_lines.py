@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from paretune.spaces.recipe import CHANNEL
+from paretune.spaces.stage_recipes import CHANNEL
 
 #: Axis of the compressed kernel that runs over output channels, by Keras class. Tables and recurrent layers have none.
 _CHANNEL_AXES = {"Dense": 1, "Conv1D": 2, "Conv2D": 3, "Conv2DTranspose": 2, "SeparableConv2D": 3}

@@ -10,55 +10,47 @@ import numpy as np
 
 from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.doctor import examine, examine_others
-from paretune.objectives.flatbuffer.bias_correction import correct_biases
-from paretune.objectives.flatbuffer.cutting import cut_channels
-from paretune.objectives.flatbuffer.formats import check_formats, quantize_file
+from paretune.objectives.exporting import Exporter
 from paretune.objectives.flatbuffer.reader import read_fidelity
 from paretune.objectives.flatbuffer.refusals import refused_formats
-from paretune.objectives.flatbuffer.splitting import split_kernels, why_not_split
-from paretune.objectives.flatbuffer.stored import file_format
-from paretune.objectives.flatbuffer.template import FloatTemplate, build_template
+from paretune.objectives.flatbuffer.splitting import why_not_split
 from paretune.objectives.keras_door import tf
 from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
 from paretune.objectives.loading.functions import function_digest, is_function_reference
 from paretune.objectives.measure.asked import AskedObjectives, require_free_names
 from paretune.objectives.measure.example import record_example
 from paretune.objectives.measure.file_costs import file_costs
+from paretune.objectives.measure.graph_latencies import GraphLatencies
 from paretune.objectives.measure.interpreter import TfliteRunner
-from paretune.objectives.measure.latency import Latency, machine_facts, measure_latency
+from paretune.objectives.measure.latency import machine_facts
 from paretune.objectives.measure.memory import give_back_freed_memory
 from paretune.objectives.measure.resampling import resample
 from paretune.objectives.measure.sizes import file_sizes
 from paretune.objectives.measure.turnstile import Turnstile
-from paretune.objectives.pipeline.copies import fresh_copy
-from paretune.objectives.pipeline.equalisation import equalised, joints_of
 from paretune.objectives.pipeline.recalibration import Recalibration
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
-from paretune.objectives.ranks.lowering import ranks_of
 from paretune.objectives.rows import Rows
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.tasks.loss_weights import loss_weights
 from paretune.objectives.tasks.task import build_task
-from paretune.objectives.weights import LayerWeights, pack_weights, read_weights, write_weights
+from paretune.objectives.weights import LayerWeights, pack_weights, read_weights
 from paretune.objectives.working_copy.fixed_shapes import with_fixed_shapes
 from paretune.objectives.working_copy.prepared import PreparedModel
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung, cluster_scope_of
+from paretune.spaces.policy import Policy
+from paretune.spaces.rung import Rung
 from paretune.spaces.variant import values_of_model
 
 _CALIBRATION_SAMPLES = 128
-
-#: What the interpreter does depends on these alone: the channels, the rank and the number format of every layer.
-Graph = tuple[tuple[float, int | None, Quantization], ...]
 
 
 class KerasEvaluator:
@@ -95,21 +87,18 @@ class KerasEvaluator:
         )
         self._task.check(self._data)
         self._loss_weights = loss_weights(self._data.train, self._task.outputs, settings.class_weights)
-        self._template = build_template(self._model)
-        self._joints = joints_of(self._model)
-        self._exportable = fresh_copy(self._model, self._weights)
+        calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
+        self._exporter = Exporter(self._model, self._weights, calibration)
+        self._template, self.baseline_file = self._exporter.template, self._exporter.baseline_file
         self._recalibrate = Recalibration(self._model, self._data.train.inputs)
-        self._calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
-        self.baseline_file = self._template.fill(self._model)
-        self._latency_base = latency_base or self.baseline_file
         self._asked = AskedObjectives(settings, self._where_integers_run)
         require_free_names(settings, self._task.objective.name)
-        refused = refused_formats(self._template, self.baseline_file, self._calibration)
+        refused = refused_formats(self._template, self.baseline_file, calibration)
         self._remover = ChannelRemover(self._model, self._weights, self._data.train.inputs)
         self._layers = examine(self._model, refused, self._remover.channels, why_not_split(self._template))
         self._description = self._describe()
-        self._latencies: dict[Graph, Latency] = {}
         self._turnstile = Turnstile(_folder(settings.turnstile_folder))
+        self._latencies = GraphLatencies(latency_base or self.baseline_file, settings.threads, self._turnstile)
         self._runner, self._pipeline = self._build_pipeline()
 
     def _build_pipeline(self) -> tuple[EngineOrReference, Pipeline]:
@@ -174,7 +163,8 @@ class KerasEvaluator:
         """
         if candidate.architecture != self._prepared.digest:
             raise ValueError(f"candidate is of model {candidate.architecture}, this evaluates {self._prepared.digest}")
-        self._check_formats(candidate)
+        removal = self._remover.removal(candidate.policy, candidate.recipe.structure.criterion)
+        self._exporter.check(candidate.policy, removal.kept())
         try:
             trained = self._pipeline.train(candidate, rung, limit)
         except tf.errors.ResourceExhaustedError as error:
@@ -183,21 +173,13 @@ class KerasEvaluator:
         started = time.monotonic()
         with self._turnstile.working():
             weights = self._recalibrate(trained.weights) if rung is Rung.PROXY else trained.weights
-            template, float_file, exported = self._export(weights, trained.kept, candidate)
-            fidelity = read_fidelity(
-                template,
-                float_file,
-                exported,
-                candidate.policy,
-                self._layers,
-                pattern=candidate.recipe.prune.pattern,
-                cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
-            )
+            exported = self._exporter.export(weights, trained.kept, candidate)
+            fidelity = exported.fidelity(candidate, self._layers)
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
-            measurement = self._measure_proxy(exported, candidate.policy)
+            measurement = self._measure_proxy(exported.contents, candidate.policy)
         else:
-            measurement = self._measure(exported, weights, candidate.policy)
+            measurement = self._measure(exported.contents, weights, candidate.policy)
         give_back_freed_memory()
         return replace(
             measurement,
@@ -211,33 +193,6 @@ class KerasEvaluator:
                 **({"fallback": self._runner.fallback} if self._runner.fallback else {}),
             },
         )
-
-    def _check_formats(self, candidate: Candidate) -> None:
-        """Raise before training where a layer gets too narrow for its number format."""
-        kept = self._remover.removal(candidate.policy, candidate.recipe.structure.criterion).kept()
-        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-        if kept and Quantization.INT4_BLOCK in formats.values():
-            check_formats(self._template, cut_channels(self._template, self.baseline_file, kept), formats)
-
-    def _export(
-        self, weights: LayerWeights, kept: Mapping[str, np.ndarray], candidate: Candidate
-    ) -> tuple[FloatTemplate, bytes, bytes]:
-        """Return the file of some weights before and after number formats, with the repairs of the recipe.
-
-        Channels that are not kept are gone from both, and kernels with a rank are two; the template tells where they
-        are.
-        """
-        repairs = candidate.recipe.export
-        if repairs.equalise:
-            weights = equalised(self._joints, weights, candidate.policy)
-        write_weights(self._exportable, weights)
-        whole = cut_channels(self._template, self._template.fill(self._exportable), kept)
-        template, float_file = split_kernels(self._template, whole, ranks_of(candidate.policy))
-        formats = {name: decided.quantization for name, decided in candidate.policy.items()}
-        exported = quantize_file(template, float_file, formats, self._calibration)
-        if repairs.correct_bias:
-            exported = correct_biases(template, float_file, exported, formats, self._calibration)
-        return template, float_file, exported
 
     def remeasure(
         self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None
@@ -287,10 +242,7 @@ class KerasEvaluator:
 
     def _where_integers_run(self, model: bytes) -> bytes:
         """Return what stands for the uncompressed file where only integers run: itself, every layer in int8."""
-        if model != self.baseline_file:
-            return model
-        formats = {spec.name: Quantization.INT8 for spec in self._layers if Quantization.INT8 in spec.quantizations}
-        return quantize_file(self._template, model, formats, self._calibration)
+        return self._exporter.in_integers(self._layers) if model == self.baseline_file else model
 
     def example(self, model: bytes, hyperparameters: Mapping[str, Any] | None = None) -> FileExample:
         """Run the contents of an exported ``.tflite`` on the first samples of the test split.
@@ -315,7 +267,7 @@ class KerasEvaluator:
             values = self.remeasure(exported, Split.VALIDATION)
             packed = pack_weights(weights)
         measured = time.monotonic()
-        latency = self._latency(exported, policy)
+        latency = self._latencies.of(exported, policy)
         on_device = self._asked.on_device(exported)
         arrays = [array for layer in weights.values() for array in layer]
         return Measurement(
@@ -340,25 +292,11 @@ class KerasEvaluator:
         measured = time.monotonic()
         graph_alone = all(decided.sparsity == 0 and decided.clusters is None for decided in policy.values())
         if self._settings.proxy_latency and graph_alone:
-            values["latency_ratio"] = self._latency(exported, policy).ratio
+            values["latency_ratio"] = self._latencies.of(exported, policy).ratio
         values |= self._asked.on_device(exported, anew=graph_alone)
         return Measurement(
             values=values, seconds={"measure": measured - started, "latency": time.monotonic() - measured}
         )
-
-    def _latency(self, exported: bytes, policy: Policy) -> Latency:
-        """Measure beside the uncompressed file, once for each assignment of channels, ranks and number formats.
-
-        Sparsity and clusters do not change what the interpreter does, and measuring again would only add noise
-        between trials that are equally fast.
-        """
-        graph = tuple(
-            (decided.channels, decided.rank, file_format(decided.quantization)) for decided in policy.values()
-        )
-        if graph not in self._latencies:
-            with self._turnstile.alone():
-                self._latencies[graph] = measure_latency(exported, self._latency_base, threads=self._settings.threads)
-        return self._latencies[graph]
 
     def _fingerprint(self) -> dict[str, str]:
         beside = Path(self._settings.beside)

@@ -26,12 +26,13 @@ from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
 from paretune.search.spending import SECONDS_BETWEEN_WRITES, Account
 from paretune.search.variants.lanes import BASE, Lane, Lanes
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import EvaluationService
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 
 #: Trials that may fail in a row before something must be wrong; and policies in a row that may be refused, or be

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from paretune.search.feasibility import is_feasible, objectives_by_name
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Constraint, Direction, Objective
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState
 

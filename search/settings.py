@@ -6,12 +6,14 @@ from typing import Any
 
 from paretune.search.feasibility import objectives_by_name
 from paretune.search.stopping import StopRules
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Constraint, Objective
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space, SpaceSettings
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Budget

@@ -9,12 +9,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import LimitReached, RunError
 from paretune.spaces.evaluator import Evaluator, ModelDescription
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Candidate, Limit, Rung
 from paretune.spaces.resampling import Resampled
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 

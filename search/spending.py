@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from paretune.search.settings import SearchProblem
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.ledger import Ledger
-from paretune.spaces.recipe import Candidate, Limit, Rung, stages_of
+from paretune.spaces.recipe import stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState, stem_trained_by
 from paretune.spaces.variant import most_steps
 

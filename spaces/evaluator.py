@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective
-from paretune.spaces.recipe import Candidate, Limit, Rung
 from paretune.spaces.resampling import Resampled
+from paretune.spaces.rung import Rung
 
 
 class Split(StrEnum):

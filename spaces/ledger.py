@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.resampling import Resampled
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial
 from paretune.spaces.variant import Variant
 

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate, Rung, stages_of
+from paretune.spaces.recipe import stages_of
+from paretune.spaces.rung import Rung
 
 
 class TrialState(StrEnum):

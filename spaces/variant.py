@@ -8,7 +8,8 @@ from typing import Any
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.hyperspace import OFF, Hyperparameter
 from paretune.spaces.layers import under_pattern
-from paretune.spaces.recipe import STAGES, Recipe, Rung
+from paretune.spaces.recipe import STAGES, Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space, SpaceSettings, build_space
 
 _RECIPE = "recipe"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from paretune.search.simulation import MemoryLedger
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.evaluator import Answers, Evaluator, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.hyperspace import Hyperparameter, default_values
@@ -20,7 +21,8 @@ from paretune.spaces.layers import LayerSpec, untouched_policy
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import TrialState
 
 ACCURACY = Objective(name="accuracy", direction=Direction.MAXIMIZE, tolerance=0.001)
@@ -315,6 +317,14 @@ class GradualEvaluator(AnalyticEvaluator):
 def _file_of(values: Mapping[str, float]) -> bytes:
     """Return an exported file that measures as ``values``."""
     return json.dumps({name: value for name, value in values.items() if name != "latency_ratio"}).encode()
+
+
+#: What tests search unless they say otherwise: what is searched by default may grow without changing what they show.
+USUAL_CHOICES: dict[str, tuple[Any, ...]] = {
+    "sparsity": (0.0, 0.3, 0.5, 0.7, 0.8, 0.9),
+    "clusters": (None, 32, 16, 8),
+    "quantization": tuple(mode for mode in Quantization if mode is not Quantization.INT4_BLOCK),
+}
 
 
 def _decisions(policy: Policy) -> str:

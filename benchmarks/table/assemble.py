@@ -9,7 +9,7 @@ import numpy as np
 from grids import Grid
 
 from paretune.search.front import non_dominated
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space
 
 RUNGS = tuple(Rung)

@@ -16,8 +16,9 @@ import optuna
 from replay import Course, Staircase
 from tabular import Table, TabularEvaluator
 
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 
 #: Repeats in a row after which a sampler is taken to have nothing new to say.
 _MOST_REPEATS = 200

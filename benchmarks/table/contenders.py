@@ -10,7 +10,7 @@ from tabular import read_table
 
 from paretune.search.settings import FUNNEL, SamplerSettings
 from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget
 
 #: What accuracy may be lost: the edge of the volume that the tables are scored by.

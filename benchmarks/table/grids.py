@@ -6,8 +6,9 @@ from pathlib import Path
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import ClusterRecipe, PruneRecipe, Recipe, StageRecipe
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.space import Space, SpaceSettings, build_space
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
 
 HERE = Path(__file__).resolve().parent
 

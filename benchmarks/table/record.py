@@ -22,9 +22,11 @@ from rich.progress import Progress
 from paretune.experiments.files import write_atomically
 from paretune.experiments.runs.facts import description_document
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space
 
 #: The policies on the front are trained again with these seeds: what luck is worth.

@@ -12,10 +12,11 @@ from paretune.search.events import SearchEvent, TrialEnded
 from paretune.search.front import values_of
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger, VirtualClock
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, Trial, TrialState
 
 

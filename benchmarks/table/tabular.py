@@ -12,12 +12,14 @@ from grids import GRIDS, Grid
 from numpy.typing import NDArray
 
 from paretune.experiments.runs.facts import read_description
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
+from paretune.spaces.recipe import Recipe, stages_of
 from paretune.spaces.resampling import Resampled
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space
 
 

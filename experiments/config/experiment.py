@@ -60,7 +60,8 @@ from paretune.experiments.machine import own_cpus, workers_that_fit
 from paretune.objectives.settings import Device, EvaluatorSettings
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import ASKED_OBJECTIVES, Constraint, FileFunction
-from paretune.spaces.recipe import Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings
 from paretune.spaces.targets import read_target
 from paretune.spaces.trial import Budget

@@ -9,10 +9,10 @@ from typing import Any
 
 from paretune.experiments.config.yaml_reader import read_yaml
 from paretune.experiments.files import write_atomically
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.hyperspace import Hyperparameter, read_values
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import Candidate
 from paretune.spaces.space import Space, policy_of_names
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.layers import LayerSpec
 from paretune.spaces.objective import Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, stages_of
+from paretune.spaces.recipe import stages_of
 
 
 class Evidence(StrEnum):

@@ -28,10 +28,11 @@ from paretune.experiments.runs.run import Run
 from paretune.experiments.terminal.wording import seconds_text, values_text
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial
 
 #: Stands for every point of the front.

@@ -11,8 +11,8 @@ from paretune.experiments.explaining.trainings import Training
 from paretune.search.front import find_front, values_of
 from paretune.spaces.measurement import Fidelity
 from paretune.spaces.objective import OBSERVED, Constraint, Objective
-from paretune.spaces.recipe import Rung
 from paretune.spaces.resampling import CONFIDENCE, Interval
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial
 
 #: How many new seeds tell the noise, where identical bytes cannot be expected.

@@ -11,8 +11,8 @@ from typing import Any
 from paretune.experiments.files import disk_errors, write_atomically
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import MODEL_FILE
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate
 from paretune.spaces.trial import Trial
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from paretune.spaces.layers import LayerSpec, kept_share
 from paretune.spaces.policy import KNOBS, LayerPolicy, Policy
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial, TrialState
 

@@ -13,11 +13,12 @@ from paretune.experiments.terminal.wording import (
     value_text,
 )
 from paretune.search.front import values_of
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.evaluator import FileExample
 from paretune.spaces.file_metadata import FileMetadata
 from paretune.spaces.objective import FILE_OBJECTIVES, Objective
 from paretune.spaces.patterns import UNSTRUCTURED
-from paretune.spaces.recipe import Candidate, stages_of
+from paretune.spaces.recipe import stages_of
 from paretune.spaces.resampling import CONFIDENCE, interval_in
 from paretune.spaces.trial import Trial
 

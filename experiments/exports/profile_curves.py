@@ -67,9 +67,8 @@ def draw_curves(
         at = {value: index for index, value in enumerate(ticks)}
         for layer, line in reversed(lines):  # earlier layers above later ones
             name = layer["layers"][0]
-            drawn = place.plot(
-                [at[value] for value, _ in line], [height for _, height in line], markersize=4, **styles[name]
-            )
+            points = sorted((at[value], height) for value, height in line)
+            drawn = place.plot(*zip(*points, strict=True), markersize=4, **styles[name])
             handles[name] = drawn[0]
         place.axhline(base, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
         place.set_title(knob_title(knob), fontsize=9)
@@ -103,8 +102,12 @@ def _styles(layers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _by_sensitivity(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    known = [layer for layer in layers if layer["sensitivity"] is not None]
-    return sorted(known, key=lambda layer: -layer["sensitivity"])
+    """Return the layers, the most sensitive first; how wide it is, and all else about it, are the same layer."""
+    known = sorted(
+        (layer for layer in layers if layer["sensitivity"] is not None), key=lambda layer: layer["sensitivity"]
+    )
+    by_name = {layer["layers"][0]: layer for layer in known}
+    return sorted(by_name.values(), key=lambda layer: -layer["sensitivity"])
 
 
 def _draw_legend(

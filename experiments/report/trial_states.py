@@ -1,6 +1,6 @@
 """The state of a trial as people speak of it."""
 
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 

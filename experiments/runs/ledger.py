@@ -34,11 +34,12 @@ from paretune.experiments.runs.ledger_rows import (
     variant_of_row,
 )
 from paretune.experiments.runs.sqlite_engine import reading_engine, writing_engine
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import RunError
 from paretune.spaces.evaluator import Split
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Candidate, Rung
 from paretune.spaces.resampling import Resampled
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 

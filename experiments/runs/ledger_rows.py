@@ -18,12 +18,14 @@ from sqlalchemy import (
 )
 
 from paretune.experiments.runs.facts import description_document, read_description
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.evaluator import Split
 from paretune.spaces.measurement import Measurement, read_fidelity
 from paretune.spaces.policy import LayerPolicy, Policy, read_knob
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Candidate, Rung, read_recipe
+from paretune.spaces.recipe import read_recipe
 from paretune.spaces.resampling import Resampled
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 

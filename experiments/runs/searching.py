@@ -32,8 +32,8 @@ from paretune.spaces.evaluator import ModelDescription, Split
 from paretune.spaces.hyperspace import default_values
 from paretune.spaces.layers import under_pattern, untouched_policy
 from paretune.spaces.objective import ASKED_OBJECTIVES, Constraint, Objective
-from paretune.spaces.recipe import Rung
 from paretune.spaces.resampling import with_interval
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import build_space
 from paretune.spaces.suggest import nearest
 from paretune.spaces.trial import Trial, TrialState

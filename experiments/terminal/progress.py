@@ -15,7 +15,7 @@ from paretune.experiments.terminal.wording import hyperparameters_text, seconds_
 from paretune.search.events import Building, Profiling, SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.search.front import Front, values_of
 from paretune.spaces.objective import Objective
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, Trial, TrialState
 
 

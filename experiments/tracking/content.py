@@ -13,7 +13,7 @@ from paretune.experiments.config.policy_file import policy_text
 from paretune.experiments.terminal.front_document import front_document
 from paretune.search.front import Front
 from paretune.spaces.policy import digest_of
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: The policy of a trial, in the format of MLflow's `log_table`.

@@ -17,10 +17,11 @@ from typing import Any, Self
 from paretune.experiments.machine import cpus_of_worker, machine_bytes
 from paretune.experiments.workers.handle import EvaluatorFactory, WorkerHandle, WorkerStart
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import ParetuneError, RunError, WorkerLost
 from paretune.spaces.evaluator import Evaluator, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 
 _FAILED_STARTS_IN_A_ROW = 3
 _SMALLEST_GROWTH_BYTES = 2**30

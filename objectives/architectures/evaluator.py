@@ -12,11 +12,12 @@ from paretune.objectives.loading.hypermodel import Hypermodel
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.prepared import PreparedModel
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, LimitReached, ModelRefused, ParetuneError
 from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.hyperspace import default_values, normal_values
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.variant import values_of_model
 
 #: Evaluators that are kept beside the default's: each holds compiled graphs and copies of its model.

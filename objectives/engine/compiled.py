@@ -17,7 +17,7 @@ from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData, batch_indices
 from paretune.objectives.rows import Rows
 from paretune.objectives.weights import LayerWeights
-from paretune.spaces.recipe import StageRecipe
+from paretune.spaces.stage_recipes import StageRecipe
 
 #: How long the graph runs between two looks at the limit, and how much data is handed to it at a time.
 _SECONDS_A_RUN = 0.3

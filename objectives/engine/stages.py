@@ -16,7 +16,7 @@ from paretune.objectives.pipeline.one_shot import with_exact_zeros
 from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.weights import LayerWeights
-from paretune.spaces.recipe import PruneRecipe, StageRecipe
+from paretune.spaces.stage_recipes import PruneRecipe, StageRecipe
 
 #: Places for centroids that every graph has; a policy with more clusters builds a larger one.
 _FEWEST_PLACES = 64

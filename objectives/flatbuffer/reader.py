@@ -16,7 +16,7 @@ from paretune.spaces.layers import LayerSpec, kept_share
 from paretune.spaces.measurement import Fidelity, LayerFidelity
 from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import TENSOR
+from paretune.spaces.stage_recipes import TENSOR
 
 _NO_KERNEL = np.zeros((0, 0, 0), dtype=bool)
 

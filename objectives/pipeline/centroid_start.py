@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from paretune.objectives.cluster_lines import lines_of
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.spaces.recipe import ClusterRecipe
+from paretune.spaces.stage_recipes import ClusterRecipe
 
 #: Where places lie that have no centroid: no weight is ever nearest to them.
 NOWHERE = 1e9

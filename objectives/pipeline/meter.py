@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from paretune.spaces.candidate import Limit
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.recipe import Limit
 
 
 @dataclass(slots=True)

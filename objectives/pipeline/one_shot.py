@@ -11,7 +11,7 @@ from paretune.objectives.kernel_patterns import KernelView, pruned, view_of
 from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.patterns import UNSTRUCTURED
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import TENSOR
+from paretune.spaces.stage_recipes import TENSOR
 
 _LLOYD_ITERATIONS = 10
 

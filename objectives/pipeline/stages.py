@@ -8,7 +8,7 @@ from typing import Protocol
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.weights import LayerWeights
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import TENSOR, StageRecipe
+from paretune.spaces.stage_recipes import TENSOR, StageRecipe
 
 #: Entered around everything that keeps the processor busy.
 AtWork = Callable[[], AbstractContextManager[None]]

@@ -15,10 +15,12 @@ from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.ranks.lowering import with_low_ranks
 from paretune.objectives.weights import LayerWeights
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.layers import FEWEST_PRUNED_CLUSTERS
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Rung, cluster_scope_of, stages_of
+from paretune.spaces.recipe import cluster_scope_of, stages_of
+from paretune.spaces.rung import Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from paretune.objectives.reference.fitting import AfterEachStep, fit
 from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
-from paretune.spaces.recipe import CHANNEL
+from paretune.spaces.stage_recipes import CHANNEL
 
 _Initialisation = tfmot.clustering.keras.CentroidInitialization
 #: Of the recipe's initialisations, those that tfmot computes without drawing numbers.

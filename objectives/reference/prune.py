@@ -18,7 +18,7 @@ from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.tfmot_support import prunable
 from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 from paretune.spaces.patterns import UNSTRUCTURED
-from paretune.spaces.recipe import PruneRecipe
+from paretune.spaces.stage_recipes import PruneRecipe
 
 
 def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:

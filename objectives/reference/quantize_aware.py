@@ -40,7 +40,7 @@ from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import LayerWeights, compressed_variables
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import CHANNEL, TENSOR
+from paretune.spaces.stage_recipes import CHANNEL, TENSOR
 
 
 def quantize_aware(

@@ -7,7 +7,7 @@ from paretune.search.feasibility import excesses
 from paretune.search.front import reference_point, values_of, volume_row
 from paretune.search.funnel.encoding import choice_of_trial
 from paretune.search.settings import SearchProblem
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: How much the weighted sum counts beside the largest term.

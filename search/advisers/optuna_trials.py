@@ -13,7 +13,7 @@ from paretune.search.front import values_of
 from paretune.search.funnel.encoding import choice_of_trial
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Direction, Objective
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial, TrialState
 

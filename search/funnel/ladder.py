@@ -19,7 +19,8 @@ from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Objective
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Rung, stages_of
+from paretune.spaces.recipe import stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: Trained trials before a guess may refuse a policy.

@@ -16,7 +16,7 @@ from paretune.search.funnel.widths import Widths
 from paretune.search.settings import SearchProblem
 from paretune.spaces.objective import Direction, Objective
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: Trained trials from which on they tell how a metric recovers.

@@ -96,7 +96,7 @@ class _Problem:
         units = []
         for column in others:
             costs = profile.costs[column]
-            parts = [costs.loss, *([costs.bytes * self.widths.of_options(column, rows)[0]] if self.has_bytes else [])]
+            parts = [costs.loss, *([costs.bytes * self.widths.of_options(column, way)] if self.has_bytes else [])]
             units.append(np.stack([*parts, *(_rises(costs, name) * ratio for name, ratio in ratios.items())], axis=1))
         if not units:  # nothing but channels is searched
             units = [np.zeros((1, 1 + self.has_bytes + len(ratios)))]

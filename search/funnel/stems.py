@@ -9,7 +9,8 @@ from paretune.search.front import FloatArray
 from paretune.search.funnel.encoding import Encoding, IntArray
 from paretune.search.settings import SearchProblem
 from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import STAGES, Rung, stages_of
+from paretune.spaces.recipe import STAGES, stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: What a trial costs beside its training steps, as a share of those of all stages.

@@ -44,18 +44,24 @@ class Widths:
             unit: Its number.
             rows: Shape (rows, units).
         """
-        return self.of_options(unit, rows)[np.arange(len(rows)), rows[:, unit]]
-
-    def of_options(self, unit: int, rows: IntArray) -> FloatArray:
-        """Return that share for every option that the unit could take instead, shape (rows, options)."""
-        shares = np.zeros((len(rows), self._option_counts[unit]))
+        shares = np.zeros(len(rows))
         for part in self._parts[unit]:
+            if part.made is None and not part.read:
+                shares += part.share
+                continue
             inputs = [self._kept[column][rows[:, column]] for column in part.read]
-            read = np.mean(inputs, axis=0) if inputs else np.ones(len(rows))
-            made = np.ones(len(rows)) if part.made is None else self._kept[part.made][rows[:, part.made]]
-            of_inputs = np.outer(read, part.of_inputs) + np.outer(made, 1 - part.of_inputs)
-            shares += part.share * np.where(part.is_ranked, of_inputs, (made * read)[:, None])
+            read = np.mean(inputs, axis=0) if inputs else 1.0
+            made = 1.0 if part.made is None else self._kept[part.made][rows[:, part.made]]
+            of_inputs = part.of_inputs[rows[:, unit]]
+            of_two = read * of_inputs + made * (1 - of_inputs)
+            shares += part.share * np.where(part.is_ranked[rows[:, unit]], of_two, made * read)
         return shares
+
+    def of_options(self, unit: int, row: IntArray) -> FloatArray:
+        """Return that share for every option that the unit could take in a row, shape (options,)."""
+        rows = np.repeat(row[None, :], self._option_counts[unit], axis=0)
+        rows[:, unit] = np.arange(len(rows))
+        return self.of_unit(unit, rows)
 
     def scaled(self, base: float, rises: Sequence[FloatArray], rows: IntArray) -> FloatArray:
         """Return what a latency, or an amount, comes to: rises add up, and removed channels scale the whole.

@@ -5,7 +5,8 @@ from dataclasses import replace
 from paretune.search.proposals.references import Proposal
 from paretune.search.settings import SearchProblem
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import Rung, stages_of
+from paretune.spaces.recipe import stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 
 #: The origin of trials that were proposed because they need no training.

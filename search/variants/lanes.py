@@ -14,11 +14,11 @@ from paretune.search.proposals.proposers import build_proposer
 from paretune.search.proxies import SECONDS_BETWEEN_LOOKS, ProxyBook
 from paretune.search.settings import SearchProblem
 from paretune.search.variants.scout import Scout
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import ConfigurationError, TrialError
 from paretune.spaces.evaluator import EvaluationService
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.ledger import Ledger
-from paretune.spaces.recipe import Candidate, Limit
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant, values_of_model
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from paretune.search.settings import SamplerSettings
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.evaluator import Evaluator
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget
 from tests.contracts.evaluator import PRUNED, EvaluatorContract, candidate_of
 

@@ -7,22 +7,16 @@ import math
 
 import pytest
 
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import LimitReached
 from paretune.spaces.evaluator import Evaluator, Split
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import (
-    Candidate,
-    ClusterRecipe,
-    Limit,
-    PruneRecipe,
-    Recipe,
-    Rung,
-    StageRecipe,
-    StructureRecipe,
-)
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.resampling import FEWEST_RESAMPLES, RESAMPLES
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
 
 SHORT_RECIPE = Recipe(
     structure=StructureRecipe(epochs=1.0),

@@ -9,13 +9,16 @@ from dataclasses import replace
 
 import pytest
 
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import RunError
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Candidate, PruneRecipe, Recipe, Rung
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.resampling import Resampled
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import PruneRecipe
 from paretune.spaces.trial import Trial, TrialState
 from paretune.spaces.variant import Variant
 from tests.fakes import VariedEvaluator

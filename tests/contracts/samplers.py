@@ -15,10 +15,11 @@ from paretune.search.proposals.proposer import Proposer
 from paretune.search.proposals.references import Proposal
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import MemoryLedger
+from paretune.spaces.candidate import Limit
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, layer_specs, with_baseline

@@ -173,7 +173,8 @@ def test_a_command_that_cannot_be_meant_is_a_matter_of_usage(shell: Shell, words
 
 def test_a_loss_that_is_no_number_fails_each_trial_and_the_search_ends_in_order(shell: Shell) -> None:
     wild = {stage: {"epochs": 2, "learning_rate": 1e30} for stage in RECIPE}
-    space = {"sparsity": [0.5, 0.8], "clusters": ["none"], "quantization": ["float32", "int8"], "groups": [["*"]]}
+    space = {"channels": [1], "sparsity": [0.5, 0.8], "clusters": ["none"]}
+    space |= {"quantization": ["float32", "int8"], "groups": [["*"]]}
     ended = shell.run("search", write(shell, {"recipe": wild, "space": space}))
     assert "Traceback" not in ended.err
     rows = shell.runs("bad").trials()

@@ -13,9 +13,10 @@ from typing import Any
 from paretune.experiments.cli import main
 from paretune.experiments.workers import pool
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.evaluator import Split
 from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from tests.fakes import AnalyticEvaluator
 
 

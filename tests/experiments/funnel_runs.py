@@ -14,8 +14,9 @@ from paretune.experiments.runs.run import facts_to_remember, open_run
 from paretune.search.driver import run_search
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.layers import untouched_policy
-from paretune.spaces.recipe import Candidate, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import build_space
 from paretune.spaces.trial import Budget, TrialState
 from tests.fakes import AnalyticEvaluator, GradualEvaluator

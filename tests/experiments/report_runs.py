@@ -9,11 +9,12 @@ from paretune.experiments.report.document import report_document
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import facts_to_remember, open_run
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.evaluator import ModelDescription
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import Bound, Constraint, Direction, Objective
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from tests.experiments.funnel_runs import TEXT, make_run
 from tests.fakes import ACCURACY, LATENCY, SIZE, GradualEvaluator, layer_specs
 

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.search.front import Front, find_front, values_of
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.ledger import Ledger
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
-from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, layer_specs
+from tests.fakes import ACCURACY, LATENCY, SIZE, USUAL_CHOICES, AnalyticEvaluator, layer_specs
 
 OBJECTIVES = (ACCURACY, SIZE, LATENCY)
 _BEGAN = 1_700_000_000.0
@@ -21,7 +23,7 @@ _BEGAN = 1_700_000_000.0
 def sample_trials(count: int = 6, *, seed: int = 0, layers: int = 4) -> list[Trial]:
     """Return the baseline, ``count`` complete trials of random policies, a failed and a refused one."""
     evaluator = AnalyticEvaluator(layers=layer_specs(layers))
-    space = build_space(evaluator.layers, SpaceSettings())
+    space = build_space(evaluator.layers, SpaceSettings(choices=USUAL_CHOICES))
     draw = random.Random(seed)  # noqa: S311
     architecture = evaluator.describe().architecture
     untouched = untouched_policy(evaluator.layers)

@@ -4,8 +4,9 @@ from dataclasses import replace
 from paretune.experiments.exports.card import CardContent, card_text
 from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import ExportRecipe, PruneRecipe, Recipe
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.resampling import Resampled, with_interval
+from paretune.spaces.stage_recipes import ExportRecipe, PruneRecipe
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import ACCURACY
 from tests.tiny_tflite import example_of_sum_and_product
@@ -64,10 +65,10 @@ def test_the_card_names_the_pattern_of_the_zeros_where_there_are_any() -> None:
 
 def test_the_card_lists_every_layer_as_asked_and_as_found() -> None:
     rows = re.findall(
-        r"^\| (conv\d) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|", card_text(CARD), flags=re.MULTILINE
+        r"^\| (conv\d) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|", card_text(CARD), flags=re.MULTILINE
     )
     assert [row[0] for row in rows] == ["conv0", "conv1", "conv2", "conv3"]
-    assert [row[4] for row in rows] == [str(decided.quantization) for decided in TRIAL.candidate.policy.values()]
+    assert [row[5] for row in rows] == [str(decided.quantization) for decided in TRIAL.candidate.policy.values()]
     assert "Every layer got what the policy asked for." in card_text(CARD)
 
 

@@ -444,7 +444,7 @@ def test_plan_tells_space_sizes_cost_and_constraints(searched: Path) -> None:
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert plan["parameters"] == 12
-    assert plan["combinations"] == (6 * 4 * 7) ** 4
+    assert plan["combinations"] == (6 * 5 * 8) ** 4
     assert plan["smallest_bytes"] < plan["baseline"]["size_bytes"] < plan["largest_bytes"]
     batches = math.ceil(AnalyticEvaluator().describe().samples["train"] / 64)
     assert plan["training_steps"] == {"prune": 4 * batches, "cluster": 2 * batches, "quantize": 2 * batches}

@@ -18,7 +18,7 @@ from paretune.experiments.config.experiment import (
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget
 from paretune.spaces.variant import recipe_hyperparameters, recipe_with
 

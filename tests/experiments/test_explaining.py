@@ -16,15 +16,17 @@ from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
 from paretune.experiments.terminal.explanation_text import explanation_lines
 from paretune.search.front import values_of
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import RunError
 from paretune.spaces.layers import untouched_policy
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
+from paretune.spaces.recipe import Recipe, stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from tests.experiments.evaluators import build_gradual, build_stored, refuse
 from tests.experiments.funnel_runs import make_run
 from tests.experiments.sample_trials import sample_trials
-from tests.fakes import ACCURACY, GradualEvaluator, layer_specs
+from tests.fakes import ACCURACY, USUAL_CHOICES, GradualEvaluator, layer_specs
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +218,10 @@ def test_uniform_policies_decide_alike_about_every_layer_that_supports_it() -> N
 
 def test_the_shortlist_holds_policies_of_about_the_size() -> None:
     evaluator = GradualEvaluator()
-    policies = [policy for _, policy in uniform_policies(build_space(evaluator.layers, SpaceSettings())).values()]
+    policies = [
+        policy
+        for _, policy in uniform_policies(build_space(evaluator.layers, SpaceSettings(choices=USUAL_CHOICES))).values()
+    ]
     trial = sample_trials(3)[2]
 
     def size(policy: Policy) -> float:

@@ -9,8 +9,9 @@ from paretune.experiments.runs.fingerprint import compare, digest_without_loadin
 from paretune.spaces.errors import RunError
 from paretune.spaces.hyperspace import Hyperparameter
 from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.recipe import PruneRecipe, Recipe
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.space import SpaceSettings, build_space
+from paretune.spaces.stage_recipes import PruneRecipe
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator
 
 DESCRIPTION = replace(

@@ -5,9 +5,11 @@ from dataclasses import replace
 from paretune.experiments.planning import make_plan
 from paretune.experiments.terminal.plan_text import plan_rows
 from paretune.search.front import values_of
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import AnalyticEvaluator

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from paretune.experiments.config.policy_file import policy_text, read_policy_file, write_policy
 from paretune.experiments.files import write_atomically
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import ConfigurationError, RunError
 from paretune.spaces.hyperspace import OFF, Hyperparameter
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Candidate, Recipe
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.space import Space, SpaceSettings, build_space
 from tests.fakes import layer_specs
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from paretune.experiments.terminal.progress import SearchProgress
 from paretune.search.events import Profiling, Ticked, TrialEnded, TrialRefused, TrialStarted
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, TrialState
 from tests.experiments.sample_trials import sample_front, sample_trials
 

@@ -148,6 +148,7 @@ def test_a_trial_row_tells_what_was_asked_and_what_the_file_holds(folder: RunFol
             told.requested.clusters,
             str(told.requested.quantization),
             pytest.approx(told.requested.channels, abs=1e-6),
+            told.requested.rank,
         ]
         assert found[:6] == [
             told.zeros,
@@ -179,7 +180,8 @@ def test_what_decisions_cost_is_the_profiles(hostile: dict[str, Any]) -> None:
     for row in rows:
         layers = [layer["name"] for layer in hostile["models"][row["model"]]["layers"]]
         for unit, option in zip(units, row["options"], strict=True):
-            untouched = all(row["policy"][layers.index(name)] == [0.0, None, "float32", 1.0] for name in unit["layers"])
+            left = [0.0, None, "float32", 1.0, None]
+            untouched = all(row["policy"][layers.index(name)] == left for name in unit["layers"])
             assert untouched is (option == 0)
 
 

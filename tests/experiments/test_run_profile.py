@@ -15,10 +15,12 @@ from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.runs.run import open_run
 from paretune.experiments.runs.run_profile import RunProfile, profile_of
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.policy import LayerPolicy
 from paretune.spaces.proxy import proxy_of
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import build_space
 from tests.experiments.funnel_runs import TEXT, make_run
 from tests.fakes import GradualEvaluator, layer_specs

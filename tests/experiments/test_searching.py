@@ -28,9 +28,10 @@ from paretune.experiments.runs.searching import (
     search_run,
 )
 from paretune.search.events import Profiling, TrialEnded, TrialStarted
+from paretune.spaces.candidate import Limit
 from paretune.spaces.errors import ConfigurationError, DataError, RunError
-from paretune.spaces.recipe import Limit, Rung
 from paretune.spaces.resampling import interval_in
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState, count_trained
 from tests.experiments import evaluators as scripted
 from tests.fakes import AnalyticEvaluator

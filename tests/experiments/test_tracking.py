@@ -30,7 +30,7 @@ from paretune.experiments.tracking.sync import sync_run
 from paretune.experiments.tracking.tracker import embedded_store, tracking_store, writing_record
 from paretune.search.front import hypervolume_history, values_of
 from paretune.spaces.errors import RunError
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState, count_trained
 from tests.experiments.sample_trials import OBJECTIVES, sample_front, sample_trials
 
@@ -418,7 +418,7 @@ def test_artifacts_of_a_database_lie_beside_the_runs_and_others_where_the_store_
 
 def test_a_model_with_more_knobs_than_one_batch_takes_is_recorded_whole(record: MlflowRecord, runs: Runs) -> None:
     update(record, content_of(sample_trials(1, layers=40)), is_running=False)
-    assert len(runs()["trial 1"].data.params) == 40 * 4 + 1
+    assert len(runs()["trial 1"].data.params) == 40 * 5 + 1
 
 
 def test_names_that_mlflow_refuses_are_respelled_and_kept_apart() -> None:

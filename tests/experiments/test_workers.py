@@ -13,10 +13,12 @@ import pytest
 
 from paretune.experiments.workers.pool import WorkerPool
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, MeasurementFailed, RunError, WorkerLost
 from paretune.spaces.evaluator import Split
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from tests.experiments import evaluators as scripted
 from tests.fakes import AnalyticEvaluator
 
@@ -274,7 +276,8 @@ def test_a_killed_coordinator_leaves_no_worker(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path\n"
         "from paretune.experiments.workers.pool import WorkerPool\n"
         "from paretune.objectives.settings import EvaluatorSettings\n"
-        "from paretune.spaces.recipe import Limit, Rung\n"
+        "from paretune.spaces.candidate import Limit\n"
+        "from paretune.spaces.rung import Rung\n"
         "from tests.experiments import evaluators\n"
         "from tests.experiments.test_workers import candidate\n"
         "folder = Path(sys.argv[1])\n"

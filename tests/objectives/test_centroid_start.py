@@ -8,9 +8,9 @@ from paretune.objectives.engine.hold import Hold
 from paretune.objectives.keras_door import tf, tfmot
 from paretune.objectives.pipeline.centroid_start import NOWHERE, initial_centroids, present_centroids
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.objectives.reference.hold import projection
+from paretune.objectives.reference.hold import Held, projection
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import INITIALISATIONS, ClusterRecipe, StageRecipe
+from paretune.spaces.stage_recipes import INITIALISATIONS, ClusterRecipe, StageRecipe
 
 pytestmark = pytest.mark.tensorflow
 
@@ -130,7 +130,8 @@ def test_both_flows_hold_the_clusters_of_every_channel(axis):
     variable.assign(moved)
     tf.function(hold.project)()
     held = variable.numpy()
-    np.testing.assert_allclose(held, projection(values, clustered=True, axis=axis)(tf.constant(moved)))
+    in_reference = projection(Held(variable=tf.Variable(values), clustered=True, axis=axis))
+    np.testing.assert_allclose(held, in_reference(tf.constant(moved)))
     for line, moving, kept in zip(*(lines_of(each, axis) for each in (held, moved, values)), strict=True):
         for value in np.unique(kept[kept != 0]):
             np.testing.assert_allclose(line[kept == value], moving[kept == value].mean(), rtol=1e-5)

@@ -10,8 +10,9 @@ import pytest
 
 from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidate import Limit
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from tests.contracts.evaluator import candidate_of
 
 pytestmark = pytest.mark.tensorflow
@@ -28,7 +29,7 @@ def build():
 """
 
 
-@pytest.mark.parametrize("engine", ["compiled", "reference"])
+@pytest.mark.parametrize("engine", ["compiled", pytest.param("reference", marks=pytest.mark.slow)])
 def test_a_trial_on_a_folder_of_arrays_gives_what_it_gives_on_the_same_npz(tmp_path: Path, engine):
     (tmp_path / "small.py").write_text(MODEL)
     generator = np.random.default_rng(0)
@@ -63,7 +64,10 @@ import numpy as np
 from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Limit, PruneRecipe, Recipe, Rung
+from paretune.spaces.candidate import Limit
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import PruneRecipe
 from tests.contracts.evaluator import candidate_of
 
 def anonymous_bytes():

@@ -5,14 +5,14 @@ import pytest
 pytestmark = pytest.mark.tensorflow
 
 
-def test_the_doctor_tells_which_ranks_shrink_a_layer_and_why_others_have_none(sequence_of):
+def test_the_doctor_tells_which_ranks_shrink_a_layer_and_why_others_have_none():
     from paretune.objectives.channels.groups import channels_of
     from paretune.objectives.doctor import examine
     from paretune.objectives.keras_door import keras
 
     layers = keras.layers
-    model = sequence_of(
-        (8, 8, 4),
+    chain = [
+        keras.Input((8, 8, 4)),
         layers.Conv2D(8, 3, groups=2, name="grouped"),
         layers.DepthwiseConv2D(3, name="depthwise"),
         layers.Conv2D(12, 3, name="conv"),
@@ -20,7 +20,11 @@ def test_the_doctor_tells_which_ranks_shrink_a_layer_and_why_others_have_none(se
         layers.Dense(16, name="hidden"),
         layers.Dense(10, name="looped"),
         layers.Dense(1, name="head"),
-    )
+    ]
+    outputs = chain[0]
+    for layer in chain[1:]:
+        outputs = layer(outputs)
+    model = keras.Model(chain[0], outputs)
     specs = {spec.name: spec for spec in examine(model, {}, channels_of(model), {"looped": "it computes in a loop."})}
     assert len(specs["conv"].energies) == (72 * 12 - 1) // (72 + 12)
     assert list(specs["conv"].energies) == sorted(specs["conv"].energies)

@@ -16,19 +16,12 @@ from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import compressed_variables, read_weights
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import Infeasible, LimitReached
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import (
-    Candidate,
-    ClusterRecipe,
-    Limit,
-    PruneRecipe,
-    Recipe,
-    Rung,
-    StageRecipe,
-    stages_of,
-    training_steps_of,
-)
+from paretune.spaces.recipe import Recipe, stages_of, training_steps_of
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
 
 pytestmark = pytest.mark.tensorflow
 
@@ -74,6 +67,8 @@ def policy(**layers):
 
 
 RUNNERS = {"compiled": CompiledStages, "reference": ReferenceStages}
+#: tfmot's own flow traces anew for every candidate.
+FLOWS = ["compiled", pytest.param("reference", marks=pytest.mark.slow)]
 
 
 def pipeline(model, data, flow, *, weights=None):
@@ -138,7 +133,7 @@ def test_layers_without_sparsity_or_clusters_are_trained_freely(mixed):
     assert not np.array_equal(depthwise, read_weights(small_cnn())["depthwise"][0].reshape(-1))
 
 
-@pytest.mark.parametrize("flow", RUNNERS)
+@pytest.mark.parametrize("flow", FLOWS)
 def test_the_same_candidate_gives_the_same_weights_whatever_ran_before(flow):
     first, _ = run(MIXED, flow)
     run(OTHER, flow)
@@ -235,7 +230,7 @@ def test_fake_quantization_follows_a_layer_up_to_the_next_weighted_one():
     assert annotated_layers(small_cnn(), decided) == {"stem", "stem_bn", "stem_relu", "head"}
 
 
-@pytest.mark.parametrize("flow", RUNNERS)
+@pytest.mark.parametrize("flow", FLOWS)
 def test_a_layer_in_front_of_a_concatenation_keeps_its_zeros_and_clusters(flow):
     keras.utils.set_random_seed(2)
     inputs = keras.Input((8,))
@@ -257,7 +252,7 @@ def test_a_layer_in_front_of_a_concatenation_keeps_its_zeros_and_clusters(flow):
     assert len(np.unique(trained.weights["right"][0])) <= 5
 
 
-@pytest.mark.parametrize("flow", RUNNERS)
+@pytest.mark.parametrize("flow", FLOWS)
 def test_layers_whose_variables_share_a_name_keep_them_apart_in_quantization_aware_training(flow):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((4, 2))

@@ -9,7 +9,7 @@ import pytest
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import ClusterRecipe, PruneRecipe, StageRecipe
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
 
 pytestmark = pytest.mark.tensorflow
 

@@ -11,7 +11,7 @@ from paretune.spaces.objective import Bound, Constraint
 from paretune.spaces.policy import Quantization
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Budget, Trial
-from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, with_baseline
+from tests.fakes import ACCURACY, LATENCY, SIZE, USUAL_CHOICES, AnalyticEvaluator, with_baseline
 
 SMALL_CHOICES: dict[str, tuple[Any, ...]] = {
     "sparsity": (0.0, 0.5),
@@ -33,7 +33,7 @@ def a_problem(
     description = (evaluator or AnalyticEvaluator()).describe()
     return SearchProblem(
         description=description,
-        space=build_space(description.layers, SpaceSettings(choices=choices or {})),
+        space=build_space(description.layers, SpaceSettings(choices={**USUAL_CHOICES, **(choices or {})})),
         objectives=settings.pop("objectives", (ACCURACY, SIZE, LATENCY)),
         constraints=tuple(constraints),
         budget=settings.pop("budget", Budget(trials=8)),

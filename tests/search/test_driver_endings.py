@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from paretune.search import driver
 from paretune.search.events import TrialEnded
 from paretune.search.simulation import ImmediateService, MemoryLedger
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import (
     ConfigurationError,
     Infeasible,
@@ -24,7 +25,7 @@ from paretune.spaces.errors import (
 )
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import Candidate, Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, TrialState, count_trained
 from tests.fakes import (
     STEPS_PER_STAGE,

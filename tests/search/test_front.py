@@ -19,11 +19,13 @@ from paretune.search.front import (
     reference_point,
     values_of,
 )
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
 from paretune.spaces.objective import Bound, Constraint, Direction, Objective
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import Candidate, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, LATENCY, SIZE
 

@@ -12,7 +12,7 @@ from paretune.search.funnel.profile import ProfilePlan
 from paretune.search.profiling import measure_profile
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget
 from tests.fakes import GradualEvaluator, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem, stop_after

@@ -8,20 +8,13 @@ from paretune.search import proxies
 from paretune.search.proxies import HANDFUL, ProxyBook
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.errors import LimitReached, MeasurementFailed, RunError, TrialError, WorkerLost
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import (
-    Candidate,
-    ClusterRecipe,
-    ExportRecipe,
-    Limit,
-    PruneRecipe,
-    Recipe,
-    Rung,
-    stage_share,
-    untrained_digest,
-)
+from paretune.spaces.recipe import Recipe, stage_share, untrained_digest
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import ClusterRecipe, ExportRecipe, PruneRecipe
 from tests.fakes import AnalyticEvaluator, ThreadedService
 from tests.search.problems import SMALL_CHOICES, a_problem, stop_after
 

@@ -2,8 +2,9 @@ import pytest
 
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.hyperspace import OFF, Hyperparameter, all_values, default_values, normal_values, read_values
-from paretune.spaces.recipe import PruneRecipe, Recipe
+from paretune.spaces.recipe import Recipe
 from paretune.spaces.space import SpaceSettings
+from paretune.spaces.stage_recipes import PruneRecipe
 from paretune.spaces.variant import (
     most_steps,
     recipe_hyperparameters,

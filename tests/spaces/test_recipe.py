@@ -5,21 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.patterns import PATTERNS
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import (
-    Candidate,
-    ClusterRecipe,
-    ExportRecipe,
-    PruneRecipe,
-    Recipe,
-    Rung,
-    StageRecipe,
-    StructureRecipe,
-    read_recipe,
-    untrained_digest,
-)
+from paretune.spaces.recipe import Recipe, read_recipe, untrained_digest
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import ClusterRecipe, ExportRecipe, PruneRecipe, StageRecipe, StructureRecipe
 
 shared = {
     "epochs": st.floats(0.01, 100),

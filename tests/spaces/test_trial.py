@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement, read_fidelity
 from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import Candidate, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, Trial, TrialState
 from tests.spaces.strategies import layer_policies, names
 

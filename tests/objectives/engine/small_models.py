@@ -9,8 +9,9 @@ from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.weights import LayerWeights
+from paretune.spaces.candidate import Limit
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import TENSOR, ClusterRecipe, Limit, PruneRecipe, StageRecipe
+from paretune.spaces.stage_recipes import TENSOR, ClusterRecipe, PruneRecipe, StageRecipe
 
 STAGES = ("prune", "cluster", "quantize")
 QAT = Quantization.INT8_QAT

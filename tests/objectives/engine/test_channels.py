@@ -14,17 +14,16 @@ from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import read_weights
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import (
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import (
     CHANNEL,
     CLUSTER_SCOPES,
     TENSOR,
-    Candidate,
     ClusterRecipe,
-    Limit,
     PruneRecipe,
-    Recipe,
-    Rung,
     StageRecipe,
     StructureRecipe,
 )

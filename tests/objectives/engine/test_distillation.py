@@ -15,9 +15,9 @@ from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.tasks.output_kinds import OutputTask
 from paretune.objectives.weights import read_weights
+from paretune.spaces.candidate import Limit
 from paretune.spaces.errors import DataError, LimitReached
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Limit
 from tests.objectives.engine.small_models import QAT, mlp, noise_for, policy, require_same, residual_cnn, run, task
 
 pytestmark = pytest.mark.tensorflow

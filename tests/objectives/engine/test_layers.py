@@ -102,7 +102,20 @@ POLICIES = {
     ),
     "half_precision": policy(conv2d=PRUNED_AND_CLUSTERED, dense=PRUNED_AND_CLUSTERED),
 }
-LAYERS = [(name, layer) for name, decided in POLICIES.items() for layer in decided]
+#: These take longest to trace.
+SLOW = ("words", "two_in_two_out")
+
+
+def cases(only_clustered=False):
+    return [
+        pytest.param(name, layer, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, decided in POLICIES.items()
+        for layer in decided
+        if decided[layer].clusters or not only_clustered
+    ]
+
+
+MODELS = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BUILDERS]
 
 
 GRAPHS = {
@@ -134,14 +147,14 @@ def compressed(name, layer, weights):
         yield weights[layer][next(index for index, each in enumerate(own.weights) if each is variable)]
 
 
-@pytest.mark.parametrize(("name", "layer"), LAYERS)
+@pytest.mark.parametrize(("name", "layer"), cases())
 def test_a_pruned_layer_keeps_its_zeros_through_all_stages(name, layer):
     for values in compressed(name, layer, trained(name)[1]):
         assert np.count_nonzero(values == 0) >= values.size // 2
         assert np.any(values != 0)
 
 
-@pytest.mark.parametrize(("name", "layer"), [(name, layer) for name, layer in LAYERS if POLICIES[name][layer].clusters])
+@pytest.mark.parametrize(("name", "layer"), cases(only_clustered=True))
 def test_a_clustered_layer_keeps_its_distinct_values_through_all_stages(name, layer):
     for values in compressed(name, layer, trained(name)[1]):
         assert 2 <= np.unique(values).size <= 5
@@ -163,7 +176,7 @@ def test_every_kind_of_layer_with_channels_keeps_the_clusters_of_each():
                 assert np.unique(values).size > asked.clusters, (stage, name)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_weight_is_trained_and_keeps_its_place(name):
     model, weights = trained(name)
     before = read_weights(model)

@@ -16,9 +16,9 @@ from paretune.objectives.reference.prune import _schedule
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.reference.wrapping import wrap_layers
 from paretune.objectives.weights import compressed_variables, read_weights
+from paretune.spaces.candidate import Limit
 from paretune.spaces.patterns import PATTERNS, TWO_OF_FOUR, UNSTRUCTURED, block_of
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Limit
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, run, task
 
 pytestmark = pytest.mark.tensorflow

@@ -13,17 +13,11 @@ from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.ranks.spectrum import energies, factors, largest_rank, nearest_of_rank
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.weights import read_weights
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import (
-    Candidate,
-    ClusterRecipe,
-    Limit,
-    PruneRecipe,
-    Recipe,
-    Rung,
-    StageRecipe,
-    StructureRecipe,
-)
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
+from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, residual_cnn
 
 pytestmark = pytest.mark.tensorflow
@@ -63,6 +57,7 @@ def rank_of(kernel):
     return np.linalg.matrix_rank(matrix(kernel), tol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_kernel_keeps_its_rank_while_it_is_trained():
     untrained, result = (trained("compiled", rung).weights["stem"][0] for rung in (Rung.PROXY, Rung.FULL))
     assert rank_of(untrained) == rank_of(result) == 2
@@ -82,7 +77,9 @@ def test_a_kernel_of_low_rank_lacks_its_removed_channels_and_those_that_it_reads
     assert not result.weights["branch"][0][:, :, gone].any()
 
 
-@pytest.mark.parametrize("decided", [POLICY, NARROW], ids=["every stage", "narrow"])
+@pytest.mark.parametrize(
+    "decided", [pytest.param(POLICY, marks=pytest.mark.slow, id="every stage"), pytest.param(NARROW, id="narrow")]
+)
 def test_the_engine_trains_low_ranks_as_the_reference_does(decided):
     require_same(trained("compiled", decided=decided).weights, trained("reference", decided=decided).weights)
 

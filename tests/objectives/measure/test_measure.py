@@ -170,7 +170,7 @@ def test_latency_is_a_ratio_of_pairs(cnn, layers):
     same, slower = measure_latency(file, file, threads=1), measure_latency(larger, file, threads=1)
     assert same.ratio == pytest.approx(1, abs=0.05)
     assert slower.ratio > 3
-    assert same.repeats * same.latency_ms > 0.1
+    assert same.repeats > 10  # one call of so small a model is too short to be told from nothing
     assert slower.latency_ms > slower.baseline_ms > 0
     assert slower.pairs >= 30
     assert same.spread >= 0

@@ -12,9 +12,10 @@ from paretune.objectives.loading.dataset import Samples
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.tasks.loss_weights import loss_weights
 from paretune.objectives.tasks.output_kinds import OutputTask
+from paretune.spaces.candidate import Limit
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from tests.contracts.evaluator import candidate_of
 
 pytestmark = pytest.mark.tensorflow
@@ -114,7 +115,7 @@ def data():
 """
 
 
-@pytest.mark.parametrize("engine", ["compiled", "reference"])
+@pytest.mark.parametrize("engine", ["compiled", pytest.param("reference", marks=pytest.mark.slow)])
 def test_class_weights_turn_the_training_to_the_rare_class(tmp_path: Path, engine):
     (tmp_path / "rare.py").write_text(EXPERIMENT)
 

@@ -7,8 +7,9 @@ import pytest
 from paretune.search.advisers.keras_tuner_trials import OracleTrial, oracle_trials, scalar_cost
 from paretune.search.front import reference_point, values_of
 from paretune.search.settings import SearchProblem
+from paretune.spaces.candidate import Limit
 from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, with_baseline
 from tests.search.problems import a_problem, at_most

@@ -11,9 +11,10 @@ from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.predictor import Predictor
 from paretune.search.funnel.profile import ProfilePlan, read_profile
 from paretune.search.funnel.solving import solve
+from paretune.spaces.candidate import Limit
 from paretune.spaces.objective import ASKED_OBJECTIVES, FILE_OBJECTIVES, Bound, Constraint, Direction, Objective
 from paretune.spaces.proxy import proxy_of
-from paretune.spaces.recipe import Limit, Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, TrialState
 from tests.fakes import ACCURACY, AnalyticEvaluator, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem, search
@@ -29,7 +30,7 @@ def lab(*objectives, choices=SMALL_CHOICES):
     proxies = {}
     for policy in plan.policies():
         measured = EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit())
-        proxies[policy.digest] = proxy_of("", policy, measured)
+        proxies[policy.digest] = proxy_of("", problem.recipe, policy, measured)
     profile = read_profile(plan, proxies, "accuracy", 1)
     assert profile is not None
     predictor = Predictor(problem, plan.encoding, EVALUATOR.baseline().values)
@@ -76,7 +77,9 @@ def test_what_only_trained_files_are_measured_by_is_taken_as_the_baselines_until
     )
     plan = ProfilePlan(Encoding(problem.space), amounts=[phone.name])
     proxies = {
-        policy.digest: proxy_of("", policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit()))
+        policy.digest: proxy_of(
+            "", problem.recipe, policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit())
+        )
         for policy in plan.policies()
     }
     profile = read_profile(plan, proxies, "accuracy", 1)
@@ -94,7 +97,9 @@ def test_a_settled_objective_is_known_once_it_was_measured_untrained():
     problem, plan, _, predictor = lab(ARENA)
     row = tuple(np.random.default_rng(3).integers(plan.encoding.option_counts).tolist())
     policy = plan.encoding.policy_of(row)
-    predictor.note(row, proxy_of("", policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit())))
+    predictor.note(
+        row, proxy_of("", problem.recipe, policy, EVALUATOR.evaluate(problem.candidate(policy), Rung.PROXY, Limit()))
+    )
     guess = predictor.predict(np.array([row]))
     assert 2 ** guess.mean[0, 1] == pytest.approx(measured(problem, plan, [row], ARENA.name)[0])
     assert guess.deviation[0, 1] < 1e-3

@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.search.funnel.encoding import Encoding
+from paretune.spaces.candidate import Candidate
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Candidate, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space, SpaceSettings, build_space
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import layer_specs

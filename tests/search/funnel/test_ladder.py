@@ -17,10 +17,12 @@ from paretune.search.funnel.ladder import TRIALS_BEFORE_REFUSALS, Ladder, by_fro
 from paretune.search.proposals.families import LEAF
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import LayerPolicy, Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung, stages_of
+from paretune.spaces.recipe import Recipe, stages_of
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import ACCURACY, SIZE, GradualEvaluator, layer_specs, with_baseline
 from tests.search.problems import a_problem, own, search
@@ -395,8 +397,8 @@ def test_a_search_of_nothing_but_short_trials_ends_too() -> None:
 
 
 def test_a_search_ends_when_no_policy_is_worth_a_full_training_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "MOST_HOPELESS_IN_A_ROW", 12)
+    monkeypatch.setattr(driver, "MOST_HOPELESS_IN_A_ROW", 6)
     outcome, ledger, _ = search(the_problem(sampler="funnel", budget=Budget(trials=10_000)), evaluator=EVALUATOR)
-    last = own(ledger)[-12:]
+    last = own(ledger)[-6:]
     assert all(trial.state is TrialState.REFUSED or trial.was_stopped for trial in last)
-    assert outcome.reason == (f"12 policies in a row were not worth a full training, the last: {last[-1].reason}")
+    assert outcome.reason == (f"6 policies in a row were not worth a full training, the last: {last[-1].reason}")

@@ -12,11 +12,13 @@ from paretune.search.funnel.prediction import Prediction
 from paretune.search.funnel.predictor import ENOUGH_TRIALS, Predictor
 from paretune.search.funnel.profile import ProfilePlan, read_profile
 from paretune.search.settings import SearchProblem
+from paretune.spaces.candidate import Limit
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.objective import FILE_OBJECTIVES
 from paretune.spaces.policy import Policy, Quantization
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.trial import Trial, TrialState
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, GradualEvaluator, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem

@@ -8,10 +8,12 @@ import pytest
 from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.profile import MOST_SINGLES, PAIRS, Profile, ProfilePlan, read_profile
 from paretune.search.funnel.solving import solve
+from paretune.spaces.candidate import Candidate, Limit
 from paretune.spaces.measurement import Measurement
 from paretune.spaces.policy import Policy
 from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Candidate, Limit, Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, GradualEvaluator
 from tests.search.problems import SMALL_CHOICES

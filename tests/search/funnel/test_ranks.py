@@ -79,7 +79,7 @@ def a_proxy(policy: Policy) -> Proxy:
     }
     second = sum(100 for decided in policy.values() if decided.rank is not None)
     values = {"size_bytes": 500 + sum(layer_bytes.values()) + second, "loss": 1.0, "accuracy": 0.5}
-    return Proxy(architecture="a", policy=policy, values=values, layer_bytes=layer_bytes, seconds=0.1)
+    return Proxy(base="a", policy=policy, values=values, layer_bytes=layer_bytes, seconds=0.1)
 
 
 def test_the_profile_tells_the_bytes_of_every_rank() -> None:

@@ -52,7 +52,7 @@ def test_a_reference_that_leaves_everything_as_it_is_is_the_baseline_already() -
         (
             {"constraints": [Constraint(objective="size_byte", bound=Bound.MAX, value=1)]},
             "'size_byte' is not measured; what is measured is accuracy, size_bytes, raw_bytes, entropy_bytes, "
-            "latency_ratio, loss. Did you mean 'size_bytes'?",
+            "macs, bit_operations, parameters, arena_bytes, energy_nj, latency_ratio, loss. Did you mean 'size_bytes'?",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from paretune.search.variants.hyperparameters import hyperparameters_of
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.hyperspace import OFF, Hyperparameter
 from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Rung
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import Space
 from paretune.spaces.trial import Trial
 from tests.fakes import AnalyticEvaluator, with_baseline
@@ -40,7 +40,7 @@ def test_hyperparameters_have_the_values_that_a_policy_file_has() -> None:
             "name": "conv0.clusters",
             "default": 0,
             "conditions": [],
-            "values": [0, 32, 16, 8, 4],
+            "values": [0, 32, 16, 8],
             "ordered": True,
         },
     }

@@ -14,7 +14,8 @@ from paretune.search.variants.lanes import BASE
 from paretune.spaces.errors import ConfigurationError, Unsatisfiable
 from paretune.spaces.hyperspace import default_values
 from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import Recipe, Rung
+from paretune.spaces.recipe import Recipe
+from paretune.spaces.rung import Rung
 from paretune.spaces.space import SpaceSettings, build_space
 from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
 from paretune.spaces.variant import recipe_hyperparameters
