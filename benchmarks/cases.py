@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import STAGES, Recipe, stages_of
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import STAGES, Recipe, stages_of
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.evaluator import ModelDescription
 
 _CHOICES = {
     "channels": (1.0,),

@@ -46,12 +46,12 @@ class ConvertCost:
 
 def measure(name: str, repeats: int, samples: int, threads: int) -> ConvertCost:
     """Measure one of Keras' own models, in this process, with other weights in every repeat."""
-    from paretune.objectives.flatbuffer.conversion import convert
-    from paretune.objectives.flatbuffer.formats import quantize_file
-    from paretune.objectives.flatbuffer.template import build_template
+    from paretune.objectives.formats.formats import quantize_file
     from paretune.objectives.keras_door import keras, limit_threads
     from paretune.objectives.measure.interpreter import TfliteRunner
-    from paretune.spaces.policy import Quantization
+    from paretune.objectives.templates.conversion import convert
+    from paretune.objectives.templates.template import build_template
+    from paretune.spaces.policies.policy import Quantization
 
     limit_threads(threads)
     keras.utils.set_random_seed(0)

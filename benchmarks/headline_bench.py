@@ -15,12 +15,12 @@ from cases import Case
 
 from paretune.experiments.workers.pool import WorkerPool
 from paretune.objectives.measure.latency import machine_facts, measure_latency
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.evaluator import ModelDescription, Split
+from paretune.spaces.results.measurement import Measurement
 
 Figures = Mapping[str, float]
 

@@ -9,9 +9,9 @@ from figures import mean_interval
 from headline_bench import Bench, Figures, Line, Notebook
 from trial_runs import call_apart
 
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Recipe
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.results.evaluator import ModelDescription
 
 #: By class of keras.applications: name, pixels, and published megabytes in float32 and int8.
 _PUBLISHED = {
@@ -154,10 +154,10 @@ def _measure(kind: str, pixels: int) -> Figures:
     """Convert a classifier of random weights; runs in a process of its own."""
     import numpy as np
 
-    from paretune.objectives.flatbuffer.formats import quantize_file
-    from paretune.objectives.flatbuffer.recipes import why_impossible
-    from paretune.objectives.flatbuffer.template import build_template
+    from paretune.objectives.formats.formats import quantize_file
+    from paretune.objectives.formats.recipes import why_impossible
     from paretune.objectives.keras_door import keras, limit_threads
+    from paretune.objectives.templates.template import build_template
 
     limit_threads(1)
     keras.utils.set_random_seed(0)

@@ -8,10 +8,10 @@ from cases import CASES, Case, uniform_policy
 from figures import mean_interval
 from headline_bench import Bench, Figures, Line, Notebook, PolicyOf, RecipeOf
 
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.stage_recipes import PruneRecipe
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.stage_recipes import PruneRecipe
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.results.evaluator import ModelDescription
 
 _SEEDS = range(10)
 _LSTM = Case(

@@ -21,7 +21,7 @@ from figures import Row, machine_report, spread, table
 from paretune.experiments.config.yaml_reader import parse_yaml
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
-from paretune.spaces.trial import TrialState
+from paretune.spaces.results.trial import TrialState
 
 _EXPERIMENT = "digits_cnn.yaml"
 _KINDS = ("joined", "fixed")

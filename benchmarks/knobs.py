@@ -18,11 +18,11 @@ from figures import Row, machine_report, table
 from paretune.experiments.workers.pool import WorkerPool
 from paretune.objectives.measure.latency import measure_latency
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.rung import Rung
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.results.evaluator import ModelDescription, Split
+from paretune.spaces.results.measurement import Measurement
 
 _ALONE: Mapping[str, tuple[Any, ...]] = {
     "channels": (0.75, 0.5, 0.25),

@@ -31,9 +31,9 @@ from figures import Row, machine_report, spread, table
 from paretune.experiments.config.yaml_reader import parse_yaml
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import TrialState
 
 _EXPERIMENT = "digits.yaml"
 _NEAR = Constraint(objective="accuracy", bound=Bound.DROP, value=0.01)

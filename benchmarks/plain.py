@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from paretune.objectives.data.dataset import load_dataset
 from paretune.objectives.keras_door import keras, limit_threads, tf, tfmot
-from paretune.objectives.loading.dataset import load_dataset
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.prepared import prepare_model
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.stage_recipes import PruneRecipe, StageRecipe
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.stage_recipes import PruneRecipe, StageRecipe
+from paretune.spaces.policies.policy import Policy, Quantization
 
 _CALIBRATION_SAMPLES = 128
 

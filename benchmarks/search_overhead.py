@@ -21,16 +21,16 @@ from figures import machine_report
 from paretune.search.driver import run_search
 from paretune.search.settings import FUNNEL, SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
-from paretune.spaces.layers import LayerSpec, untouched_policy
-from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
-from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
-from paretune.spaces.recipe import Recipe, training_steps_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.trial import Budget, TrialState
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe, training_steps_of
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.layers import LayerSpec, untouched_policy
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization, digest_of
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.evaluator import FileExample, Inspection, ModelDescription, Split
+from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
+from paretune.spaces.results.objective import FILE_OBJECTIVES, Direction, Objective
+from paretune.spaces.results.trial import Budget, TrialState
 
 _ACCURACY = Objective(name="accuracy", direction=Direction.MAXIMIZE, tolerance=0.001)
 _SAMPLES = 1_000

@@ -12,8 +12,8 @@ from trial_runs import Recorder, TrialFigures
 
 from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.rung import Rung
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 
 _LEAVES = 5
 

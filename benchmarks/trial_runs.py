@@ -22,11 +22,11 @@ from paretune.experiments.runs.ledger import SqlLedger
 from paretune.experiments.workers.handle import WorkerStart
 from paretune.experiments.workers.pool import build_keras_evaluator
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible, MeasurementFailed
-from paretune.spaces.evaluator import Evaluator
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import TrialState
+from paretune.spaces.results.evaluator import Evaluator
+from paretune.spaces.results.trial import TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from paretune.experiments.better_policy import Untried, find_untried
 from paretune.experiments.runs.run import Run
 from paretune.search.feasibility import bound_of, excesses, objectives_by_name
 from paretune.search.front import Front, find_front, values_of
-from paretune.spaces.objective import Bound, Constraint, Objective
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.results.objective import Bound, Constraint, Objective
+from paretune.spaces.results.trial import Trial, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,14 @@ import numpy as np
 from paretune.experiments.prediction import RunPredictor
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile, profile_of, trials_of_main_variant
+from paretune.search.additive.encoding import IntArray
+from paretune.search.additive.solving import solve
 from paretune.search.feasibility import bound_of, objectives_by_name
 from paretune.search.front import BoolArray, values_of
-from paretune.search.funnel.encoding import IntArray
-from paretune.search.funnel.prediction import Prediction
-from paretune.search.funnel.solving import solve
-from paretune.spaces.objective import Constraint, Direction, Objective
-from paretune.spaces.policy import Policy
-from paretune.spaces.trial import Trial
+from paretune.search.learning.prediction import Prediction
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.objective import Constraint, Direction, Objective
+from paretune.spaces.results.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from paretune.spaces.evaluator import ModelDescription
+from paretune.spaces.results.evaluator import ModelDescription
 
 
 def diagnosis_document(description: ModelDescription, target_notes: Sequence[str] = ()) -> dict[str, Any]:

@@ -18,14 +18,14 @@ from paretune.search.feasibility import bound_of
 from paretune.search.front import values_of
 from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
-from paretune.spaces.candidate import Limit
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.candidates.hyperspace import all_values
+from paretune.spaces.candidates.recipe import STAGES, stages_of
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import TrialError, Unsatisfiable
-from paretune.spaces.hyperspace import all_values
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import STAGES, stages_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Trial
 
 #: Measures a policy without training it.
 Probe = Callable[[Policy], Measurement]

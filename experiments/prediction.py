@@ -8,14 +8,14 @@ import numpy as np
 
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile
+from paretune.search.additive.encoding import IntArray
 from paretune.search.front import FloatArray, values_of, volume_row
-from paretune.search.funnel.encoding import IntArray
-from paretune.search.funnel.prediction import Prediction
-from paretune.search.funnel.predictor import Predictor
+from paretune.search.learning.prediction import Prediction
+from paretune.search.learning.predictor import Predictor
 from paretune.search.settings import SearchProblem
-from paretune.spaces.objective import Objective
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.objective import Objective
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: Of so many finished trials, all but one must have been within a deviation of what the others predicted of it.
 _ONE_IN = 6

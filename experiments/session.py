@@ -8,7 +8,7 @@ from rich.console import Console
 
 from paretune.experiments.config.experiment import Experiment
 from paretune.experiments.explaining.noise import Neighbour, neighbours_of, no_interval_because
-from paretune.experiments.exports.profile_keeping import kept_profile
+from paretune.experiments.profiles.keeping import kept_profile
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.searching import PreparedRun, finished_run, prepare_run, search_run
@@ -20,7 +20,7 @@ from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import build_keras_evaluator
 from paretune.search.events import SearchOutcome
 from paretune.search.front import Front
-from paretune.spaces.trial import TrialState
+from paretune.spaces.results.trial import TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

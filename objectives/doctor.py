@@ -17,16 +17,16 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.d
 )
 
 from paretune.objectives.channels.groups import ModelChannels
+from paretune.objectives.data.signature import consumers
 from paretune.objectives.keras_door import keras
-from paretune.objectives.kernel_patterns import KernelView, view_of, why_unstructured
-from paretune.objectives.loading.signature import consumers
-from paretune.objectives.macs import count_macs
+from paretune.objectives.kernels.macs import count_macs
+from paretune.objectives.kernels.patterns import KernelView, view_of, why_unstructured
+from paretune.objectives.kernels.tfmot_support import activation_name, clusters, is_relu, prunes, trains_activation
+from paretune.objectives.kernels.weights import compressed_variables
 from paretune.objectives.ranks.spectrum import energies
-from paretune.objectives.tfmot_support import activation_name, clusters, is_relu, prunes, trains_activation
-from paretune.objectives.weights import compressed_variables
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.patterns import PATTERNS, TWO_OF_FOUR
-from paretune.spaces.policy import Quantization
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.patterns import PATTERNS, TWO_OF_FOUR
+from paretune.spaces.policies.policy import Quantization
 
 #: Their weights are folded into the layer before them at export, or scale raw inputs: not worth a line.
 _UNREPORTED = ("BatchNormalization", "Normalization")

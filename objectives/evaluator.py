@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from paretune.objectives.architectures.evaluator import ArchitectureEvaluator
+from paretune.objectives.architectures.hypermodel import find_hypermodel
+from paretune.objectives.data.dataset import load_dataset
 from paretune.objectives.keras_evaluator import KerasEvaluator
-from paretune.objectives.loading.dataset import load_dataset
-from paretune.objectives.loading.hypermodel import find_hypermodel
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.prepared import prepare_model
 

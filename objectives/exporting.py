@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.flatbuffer.bias_correction import correct_biases
-from paretune.objectives.flatbuffer.cutting import cut_channels
-from paretune.objectives.flatbuffer.formats import check_formats, quantize_file
 from paretune.objectives.flatbuffer.reader import read_fidelity
-from paretune.objectives.flatbuffer.splitting import split_kernels
-from paretune.objectives.flatbuffer.template import FloatTemplate, build_template
+from paretune.objectives.formats.formats import check_formats, quantize_file
+from paretune.objectives.kernels.weights import LayerWeights, write_weights
 from paretune.objectives.pipeline.copies import fresh_copy
-from paretune.objectives.pipeline.equalisation import equalised, joints_of
 from paretune.objectives.ranks.lowering import ranks_of
-from paretune.objectives.weights import LayerWeights, write_weights
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.measurement import Fidelity
-from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import cluster_scope_of
+from paretune.objectives.repairs.bias_correction import correct_biases
+from paretune.objectives.repairs.equalisation import equalised, joints_of
+from paretune.objectives.shrinking.cutting import cut_channels
+from paretune.objectives.shrinking.splitting import split_kernels
+from paretune.objectives.templates.template import FloatTemplate, build_template
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import cluster_scope_of
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.results.measurement import Fidelity
 
 #: Which output channels stay, for every layer that loses some.
 Kept = Mapping[str, NDArray[np.bool_]]

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from paretune.objectives.channels.remover import ChannelRemover
+from paretune.objectives.costs.asked import AskedObjectives, require_free_names
+from paretune.objectives.costs.file_costs import file_costs
+from paretune.objectives.data.dataset import Dataset, Samples, dataset_digest
+from paretune.objectives.data.rows import Rows
 from paretune.objectives.doctor import examine, examine_others
 from paretune.objectives.exporting import Exporter
 from paretune.objectives.flatbuffer.reader import read_fidelity
-from paretune.objectives.flatbuffer.refusals import refused_formats
-from paretune.objectives.flatbuffer.splitting import why_not_split
+from paretune.objectives.formats.refusals import refused_formats
 from paretune.objectives.keras_door import tf
-from paretune.objectives.loading.dataset import Dataset, Samples, dataset_digest
+from paretune.objectives.kernels.weights import LayerWeights, pack_weights, read_weights
 from paretune.objectives.loading.functions import function_digest, is_function_reference
-from paretune.objectives.measure.asked import AskedObjectives, require_free_names
 from paretune.objectives.measure.example import record_example
-from paretune.objectives.measure.file_costs import file_costs
 from paretune.objectives.measure.graph_latencies import GraphLatencies
 from paretune.objectives.measure.interpreter import TfliteRunner
 from paretune.objectives.measure.latency import machine_facts
@@ -27,34 +28,33 @@ from paretune.objectives.measure.memory import give_back_freed_memory
 from paretune.objectives.measure.resampling import resample
 from paretune.objectives.measure.sizes import file_sizes
 from paretune.objectives.measure.turnstile import Turnstile
-from paretune.objectives.pipeline.recalibration import Recalibration
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.pipeline.training_data import TrainingData
-from paretune.objectives.rows import Rows
+from paretune.objectives.repairs.recalibration import Recalibration
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.shrinking.splitting import why_not_split
 from paretune.objectives.stage_running import EngineOrReference
 from paretune.objectives.tasks.loss_weights import loss_weights
 from paretune.objectives.tasks.task import build_task
-from paretune.objectives.weights import LayerWeights, pack_weights, read_weights
 from paretune.objectives.working_copy.fixed_shapes import with_fixed_shapes
 from paretune.objectives.working_copy.prepared import PreparedModel
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import values_of_model
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.policy import Policy
-from paretune.spaces.rung import Rung
-from paretune.spaces.variant import values_of_model
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.objective import FILE_OBJECTIVES
 
 _CALIBRATION_SAMPLES = 128
 
 
 class KerasEvaluator:
-    """Implements :class:`paretune.spaces.evaluator.Evaluator` for a tf_keras model in this process.
+    """Implements :class:`paretune.spaces.results.evaluator.Evaluator` for a tf_keras model in this process.
 
     Args:
         settings: What to evaluate.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from paretune.spaces.objective import FileFunction
+from paretune.spaces.results.objective import FileFunction
 
 #: Class weights by how often each class occurs.
 BALANCED = "balanced"
@@ -51,7 +51,7 @@ class EvaluatorSettings:
         turnstile_folder: Where the processes that share this machine meet, absolute; ``None`` when there is one.
         proxy_latency: Whether candidates that are not trained are measured for latency too.
         engine: ``compiled``, or ``reference`` to train with tfmot's own flow.
-        asked: Of :data:`~paretune.spaces.objective.ASKED_OBJECTIVES`, those to measure.
+        asked: Of :data:`~paretune.spaces.results.objective.ASKED_OBJECTIVES`, those to measure.
         functions: Objectives of the user's own.
         device: What files are compiled for or run on.
     """

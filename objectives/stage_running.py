@@ -6,11 +6,11 @@ from typing import Any
 from paretune.objectives.engine.compiled import StatefulKernel
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import tf
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.stages import ReferenceStages
-from paretune.objectives.weights import LayerWeights
 
 #: What Keras, tfmot and TensorFlow raise about a model that they cannot wrap or trace.
 _UNFIT = (StatefulKernel, AttributeError, TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError)

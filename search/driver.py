@@ -26,14 +26,14 @@ from paretune.search.satisfiable import check_satisfiable
 from paretune.search.settings import SearchProblem
 from paretune.search.spending import SECONDS_BETWEEN_WRITES, Account
 from paretune.search.variants.lanes import BASE, Lane, Lanes
-from paretune.spaces.candidate import Candidate
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import RunError
-from paretune.spaces.evaluator import EvaluationService
-from paretune.spaces.ledger import Ledger
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import Policy
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState, stem_trained_by
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.evaluator import EvaluationService
+from paretune.spaces.results.ledger import Ledger
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Trial, TrialState, stem_trained_by
 
 #: Trials that may fail in a row before something must be wrong; and policies in a row that may be refused, or be
 #: stopped after a short training, before nothing worth a full training can be left.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.search.front import Front
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

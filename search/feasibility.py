@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import FILE_OBJECTIVES, Constraint, Objective
+from paretune.spaces.results.objective import FILE_OBJECTIVES, Constraint, Objective
 from paretune.spaces.suggest import nearest
 
 

@@ -10,10 +10,10 @@ from paretune.search.refusal import ESTIMATED
 from paretune.search.settings import SearchProblem
 from paretune.search.spending import Account, Grant
 from paretune.spaces.errors import LimitReached, MeasurementFailed, ParetuneError, RunError, TrialError
-from paretune.spaces.evaluator import EvaluationService
-from paretune.spaces.ledger import Ledger
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.results.evaluator import EvaluationService
+from paretune.spaces.results.ledger import Ledger
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Trial, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

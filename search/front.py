@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from paretune.search.feasibility import is_feasible, objectives_by_name
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import Constraint, Direction, Objective
-from paretune.spaces.rung import Rung
+from paretune.spaces.results.objective import Constraint, Direction, Objective
+from paretune.spaces.results.trial import Trial, TrialState
 from paretune.spaces.suggest import nearest
-from paretune.spaces.trial import Trial, TrialState
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

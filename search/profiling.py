@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
+from paretune.search.additive.amounts import amount_names
+from paretune.search.additive.encoding import Encoding
+from paretune.search.additive.profile import ProfilePlan
 from paretune.search.events import Profiling
-from paretune.search.funnel.amounts import amount_names
-from paretune.search.funnel.encoding import Encoding
-from paretune.search.funnel.profile import ProfilePlan
 from paretune.search.proxies import ProxyBook
 from paretune.search.settings import SearchProblem
-from paretune.spaces.evaluator import EvaluationService
-from paretune.spaces.ledger import Ledger
+from paretune.spaces.results.evaluator import EvaluationService
+from paretune.spaces.results.ledger import Ledger
 
 
 def measure_profile(

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 
 from paretune.search.settings import SearchProblem
-from paretune.spaces.candidate import Limit
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import TrialError
-from paretune.spaces.evaluator import EvaluationService
-from paretune.spaces.ledger import Ledger
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import Policy
-from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.rung import Rung
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.evaluator import EvaluationService
+from paretune.spaces.results.ledger import Ledger
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.proxy import Proxy, proxy_of
 
 #: Seconds between two looks at whether to stop.
 SECONDS_BETWEEN_LOOKS = 1.0

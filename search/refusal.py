@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from paretune.search.feasibility import bound_of
 from paretune.search.front import values_of
 from paretune.search.settings import SearchProblem
-from paretune.spaces.objective import Constraint
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.results.objective import Constraint
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: What an untrained file estimates; of settled objectives it has the value itself.
 SIZES = ("size_bytes", "raw_bytes", "entropy_bytes")

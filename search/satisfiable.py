@@ -6,9 +6,9 @@ from paretune.search.feasibility import bound_of
 from paretune.search.refusal import FIRST_MARGIN, SizeBound, SizeGate, amount_text, size_bounds
 from paretune.search.settings import SearchProblem
 from paretune.spaces.errors import Unsatisfiable
-from paretune.spaces.objective import Constraint, Direction
-from paretune.spaces.policy import Policy
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.objective import Constraint, Direction
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: Metrics that cannot be above 1, whatever the model. What is minimised (bytes, time, errors) cannot be below 0.
 _AT_MOST_ONE = frozenset(

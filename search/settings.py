@@ -6,18 +6,18 @@ from typing import Any
 
 from paretune.search.feasibility import objectives_by_name
 from paretune.search.stopping import StopRules
-from paretune.spaces.candidate import Candidate
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.hyperspace import Hyperparameter
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import Variant, recipe_with, space_of
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.hyperspace import Hyperparameter
-from paretune.spaces.objective import Constraint, Objective
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import Space, SpaceSettings
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.space import Space, SpaceSettings
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.objective import Constraint, Objective
+from paretune.spaces.results.trial import Budget
 from paretune.spaces.suggest import nearest
-from paretune.spaces.trial import Budget
-from paretune.spaces.variant import Variant, recipe_with, space_of
 
 #: The name of Paretune's own sampler.
 FUNNEL = "funnel"

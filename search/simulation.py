@@ -9,15 +9,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import Variant
 from paretune.spaces.errors import LimitReached, RunError
-from paretune.spaces.evaluator import Evaluator, ModelDescription
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.resampling import Resampled
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import Variant
+from paretune.spaces.results.evaluator import Evaluator, ModelDescription
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.proxy import Proxy
+from paretune.spaces.results.resampling import Resampled
+from paretune.spaces.results.trial import Trial, TrialState
 
 
 @dataclass

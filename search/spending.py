@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from paretune.search.settings import SearchProblem
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.ledger import Ledger
-from paretune.spaces.recipe import stages_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState, stem_trained_by
-from paretune.spaces.variant import most_steps
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import most_steps
+from paretune.spaces.results.ledger import Ledger
+from paretune.spaces.results.trial import Trial, TrialState, stem_trained_by
 
 #: Seconds between two writes of the time searched: what a kill can lose.
 SECONDS_BETWEEN_WRITES = 5.0

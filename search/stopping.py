@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from paretune.search.feasibility import is_feasible
 from paretune.search.front import Front, values_of
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import Constraint, Objective
+from paretune.spaces.results.objective import Constraint, Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

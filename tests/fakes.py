@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from paretune.search.simulation import MemoryLedger
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.hyperspace import Hyperparameter, default_values
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.evaluator import Answers, Evaluator, FileExample, Inspection, ModelDescription, Split
-from paretune.spaces.hyperspace import Hyperparameter, default_values
-from paretune.spaces.layers import LayerSpec, untouched_policy
-from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
-from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization, digest_of
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import TrialState
+from paretune.spaces.policies.layers import LayerSpec, untouched_policy
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization, digest_of
+from paretune.spaces.results.evaluator import Answers, Evaluator, FileExample, Inspection, ModelDescription, Split
+from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
+from paretune.spaces.results.objective import FILE_OBJECTIVES, Direction, Objective
+from paretune.spaces.results.trial import TrialState
 
 ACCURACY = Objective(name="accuracy", direction=Direction.MAXIMIZE, tolerance=0.001)
 SIZE = FILE_OBJECTIVES["size_bytes"]

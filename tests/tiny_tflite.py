@@ -6,7 +6,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from paretune.spaces.evaluator import FileExample
+from paretune.spaces.results.evaluator import FileExample
 
 WIDTH = 4
 

@@ -9,8 +9,8 @@ import numpy as np
 from grids import Grid
 
 from paretune.search.front import non_dominated
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import Space
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.space import Space
 
 RUNGS = tuple(Rung)
 _BY_LAYER = ("zeros", "rounding_zeros", "distinct", "deflated_bytes")

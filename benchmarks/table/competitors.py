@@ -16,9 +16,9 @@ import optuna
 from replay import Course, Staircase
 from tabular import Table, TabularEvaluator
 
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.policy import Policy
-from paretune.spaces.rung import Rung
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import Policy
 
 #: Repeats in a row after which a sampler is taken to have nothing new to say.
 _MOST_REPEATS = 200

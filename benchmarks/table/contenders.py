@@ -9,9 +9,9 @@ from replay import Course, problem_of, replay
 from tabular import read_table
 
 from paretune.search.settings import FUNNEL, SamplerSettings
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import Budget
 
 #: What accuracy may be lost: the edge of the volume that the tables are scored by.
 MOST_DROP = 0.1

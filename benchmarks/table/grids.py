@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.space import Space, SpaceSettings, build_space
-from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.space import Space, SpaceSettings, build_space
+from paretune.spaces.results.evaluator import ModelDescription
 
 HERE = Path(__file__).resolve().parent
 

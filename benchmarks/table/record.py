@@ -22,12 +22,12 @@ from rich.progress import Progress
 from paretune.experiments.files import write_atomically
 from paretune.experiments.runs.facts import description_document
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import Space
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.space import Space
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.measurement import Measurement
 
 #: The policies on the front are trained again with these seeds: what luck is worth.
 NOISE_SEEDS = (1, 2, 3, 4)

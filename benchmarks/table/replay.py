@@ -12,12 +12,12 @@ from paretune.search.events import SearchEvent, TrialEnded
 from paretune.search.front import values_of
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger, VirtualClock
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget, Trial, TrialState
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.objective import FILE_OBJECTIVES
+from paretune.spaces.results.trial import Budget, Trial, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

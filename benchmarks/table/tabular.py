@@ -12,15 +12,15 @@ from grids import GRIDS, Grid
 from numpy.typing import NDArray
 
 from paretune.experiments.runs.facts import read_description
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe, stages_of
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
-from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Recipe, stages_of
-from paretune.spaces.resampling import Resampled
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import Space
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.space import Space
+from paretune.spaces.results.evaluator import FileExample, Inspection, ModelDescription, Split
+from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
+from paretune.spaces.results.resampling import Resampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def read_table(name: str) -> Table:
 
 
 class TabularEvaluator:
-    """Implements :class:`paretune.spaces.evaluator.Evaluator` for the policies of a table.
+    """Implements :class:`paretune.spaces.results.evaluator.Evaluator` for the policies of a table.
 
     Stages are trained once, as in the real one: their steps and seconds are charged to the first candidate that needs
     them. What it "exports" stands for the file, and says which row of the table it is.

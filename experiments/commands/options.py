@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import read_quantity
+from paretune.spaces.results.objective import read_quantity
 
 experiment_argument = click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml")
 run_argument = click.argument("run", metavar="RUN")

@@ -23,7 +23,7 @@ def command(
     on.
     """
     from paretune.experiments.config.experiment import read_experiment, with_overrides
-    from paretune.experiments.profiling import profile_experiment
+    from paretune.experiments.profiles.profiling import profile_experiment
     from paretune.experiments.runs.searching import run_folder_of
     from paretune.experiments.stopping import Interrupted
     from paretune.experiments.terminal.profile_text import profile_lines, profile_table

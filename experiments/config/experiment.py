@@ -58,13 +58,13 @@ from paretune.experiments.config.target_section import aim, asks_vela, require_e
 from paretune.experiments.config.yaml_reader import YamlDocument, parse_yaml, read_yaml
 from paretune.experiments.machine import own_cpus, workers_that_fit
 from paretune.objectives.settings import Device, EvaluatorSettings
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import ASKED_OBJECTIVES, Constraint, FileFunction
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings
-from paretune.spaces.targets import read_target
-from paretune.spaces.trial import Budget
+from paretune.spaces.policies.space import SpaceSettings
+from paretune.spaces.policies.targets import read_target
+from paretune.spaces.results.objective import ASKED_OBJECTIVES, Constraint, FileFunction
+from paretune.spaces.results.trial import Budget
 
 if TYPE_CHECKING:
     from paretune.experiments.config.schema import ExperimentSection

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
+from paretune.spaces.results.file_metadata import ONLY, FileMetadata, Normalization
 
 
 def file_metadata(section: Mapping[str, Any], beside: Path) -> FileMetadata | None:

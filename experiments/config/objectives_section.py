@@ -6,7 +6,7 @@ from typing import Any
 from paretune.experiments.config.problems import Problems
 from paretune.objectives.loading.functions import is_function_reference
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import ASKED_OBJECTIVES, FILE_OBJECTIVES, Direction, FileFunction, Objective
+from paretune.spaces.results.objective import ASKED_OBJECTIVES, FILE_OBJECTIVES, Direction, FileFunction, Objective
 from paretune.spaces.suggest import nearest
 
 _KEYS = ("name", "function", "direction", "unit", "log", "tolerance")

@@ -9,11 +9,11 @@ from typing import Any
 
 from paretune.experiments.config.yaml_reader import read_yaml
 from paretune.experiments.files import write_atomically
-from paretune.spaces.candidate import Candidate
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.hyperspace import Hyperparameter, read_values
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.hyperspace import Hyperparameter, read_values
-from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.space import Space, policy_of_names
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.space import Space, policy_of_names
 
 
 def policy_text(candidate: Candidate) -> str:

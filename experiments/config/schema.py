@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from paretune.spaces.policy import KNOBS
+from paretune.spaces.policies.policy import KNOBS
 
 
 class Section(BaseModel):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.yaml_reader import Place
 from paretune.objectives.settings import BALANCED
+from paretune.spaces.candidates.recipe import Recipe, read_recipe
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import Constraint, read_constraints
-from paretune.spaces.policy import KNOBS, LayerPolicy, read_choice, read_knob
-from paretune.spaces.recipe import Recipe, read_recipe
-from paretune.spaces.space import SpaceSettings
+from paretune.spaces.policies.policy import KNOBS, LayerPolicy, read_choice, read_knob
+from paretune.spaces.policies.space import SpaceSettings
+from paretune.spaces.results.objective import Constraint, read_constraints
 
 if TYPE_CHECKING:
     from paretune.experiments.config.schema import KnobsSection, SpaceSection

@@ -6,10 +6,10 @@ from typing import Any
 
 from paretune.experiments.config.problems import Problems
 from paretune.experiments.config.yaml_reader import Place
-from paretune.spaces.choices import DEFAULT_CHOICES
-from paretune.spaces.policy import KNOBS, LayerPolicy, Quantization
-from paretune.spaces.space import SpaceSettings
-from paretune.spaces.targets import ETHOS_U_FORMATS, Target
+from paretune.spaces.policies.choices import DEFAULT_CHOICES
+from paretune.spaces.policies.policy import KNOBS, LayerPolicy, Quantization
+from paretune.spaces.policies.space import SpaceSettings
+from paretune.spaces.policies.targets import ETHOS_U_FORMATS, Target
 
 _FORMATS = "quantization"
 

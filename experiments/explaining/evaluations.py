@@ -14,11 +14,11 @@ from paretune.experiments.runs.run import Run
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.one_worker import one_worker
 from paretune.experiments.workers.pool import WorkerPool
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import RunError, TrialError
-from paretune.spaces.evaluator import Inspection, Split
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.evaluator import Inspection, Split
+from paretune.spaces.results.trial import Trial
 
 Say = Callable[[str], None]
 

@@ -19,16 +19,16 @@ from paretune.experiments.runs.run import Run
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import build_keras_evaluator
 from paretune.search.front import PICKS, pick, values_of
-from paretune.spaces.candidate import Candidate
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import space_of
 from paretune.spaces.errors import RunError
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.measurement import LayerFidelity
-from paretune.spaces.objective import Objective
-from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import space_of
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.measurement import LayerFidelity
+from paretune.spaces.results.objective import Objective
+from paretune.spaces.results.trial import Trial, TrialState
 
 
 @dataclass(frozen=True, slots=True)

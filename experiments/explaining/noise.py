@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paretune.search.front import Front
-from paretune.spaces.resampling import Interval, Resampled, difference
+from paretune.spaces.results.resampling import Interval, Resampled, difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.objective import Direction, Objective
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import stages_of
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.results.objective import Direction, Objective
 
 
 class Evidence(StrEnum):

@@ -28,12 +28,12 @@ from paretune.experiments.runs.run import Run
 from paretune.experiments.terminal.wording import seconds_text, values_text
 from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Trial
 
 #: Stands for every point of the front.
 FRONT = "front"

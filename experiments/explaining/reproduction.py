@@ -9,11 +9,11 @@ from typing import Any
 
 from paretune.experiments.explaining.trainings import Training
 from paretune.search.front import find_front, values_of
-from paretune.spaces.measurement import Fidelity
-from paretune.spaces.objective import OBSERVED, Constraint, Objective
-from paretune.spaces.resampling import CONFIDENCE, Interval
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.measurement import Fidelity
+from paretune.spaces.results.objective import OBSERVED, Constraint, Objective
+from paretune.spaces.results.resampling import CONFIDENCE, Interval
+from paretune.spaces.results.trial import Trial
 
 #: How many new seeds tell the noise, where identical bytes cannot be expected.
 SEEDS_FOR_NOISE = 3

@@ -11,9 +11,9 @@ from typing import Any
 from paretune.experiments.files import disk_errors, write_atomically
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import MODEL_FILE
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.trial import Trial
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

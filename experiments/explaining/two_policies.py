@@ -12,11 +12,11 @@ from paretune.experiments.exports.export import MEASUREMENT, POLICY
 from paretune.experiments.runs.folder import RunFolder, find_run
 from paretune.experiments.runs.run import Run, open_run
 from paretune.search.front import values_of
+from paretune.spaces.candidates.variant import space_of
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.resampling import Interval, Resampled, difference
-from paretune.spaces.space import Space
-from paretune.spaces.variant import space_of
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.policies.space import Space
+from paretune.spaces.results.resampling import Interval, Resampled, difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.spaces.layers import LayerSpec, kept_share
-from paretune.spaces.policy import KNOBS, LayerPolicy, Policy
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import Space
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.layers import LayerSpec, kept_share
+from paretune.spaces.policies.policy import KNOBS, LayerPolicy, Policy
+from paretune.spaces.policies.space import Space
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: A finished uniform trial serves where its file is at most so much larger or smaller.
 _NEAR_ENOUGH = 0.10

@@ -9,7 +9,7 @@ from paretune.experiments.files import disk_errors
 from paretune.experiments.runs.run import Run
 from paretune.experiments.terminal.wording import command_text
 from paretune.spaces.errors import RunError
-from paretune.spaces.policy import Policy
+from paretune.spaces.policies.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from paretune.experiments.terminal.wording import (
     value_text,
 )
 from paretune.search.front import values_of
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.evaluator import FileExample
-from paretune.spaces.file_metadata import FileMetadata
-from paretune.spaces.objective import FILE_OBJECTIVES, Objective
-from paretune.spaces.patterns import UNSTRUCTURED
-from paretune.spaces.recipe import stages_of
-from paretune.spaces.resampling import CONFIDENCE, interval_in
-from paretune.spaces.trial import Trial
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.policies.patterns import UNSTRUCTURED
+from paretune.spaces.results.evaluator import FileExample
+from paretune.spaces.results.file_metadata import FileMetadata
+from paretune.spaces.results.objective import FILE_OBJECTIVES, Objective
+from paretune.spaces.results.resampling import CONFIDENCE, interval_in
+from paretune.spaces.results.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

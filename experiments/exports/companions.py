@@ -8,7 +8,7 @@ import numpy as np
 
 from paretune.experiments.exports.archive import ARCHIVE, zip_archive
 from paretune.experiments.exports.c_array import HEADER, MOST_BYTES, SOURCE, c_header, c_source
-from paretune.spaces.evaluator import FileExample
+from paretune.spaces.results.evaluator import FileExample
 
 EXAMPLE = "example.npz"
 SMOKE_TEST = "smoke_test.py"

@@ -17,10 +17,10 @@ from paretune.experiments.exports.companions import EXAMPLE, SMOKE_TEST, compani
 from paretune.experiments.files import disk_errors, write_atomically
 from paretune.search.front import values_of
 from paretune.spaces.errors import ExportMismatch, RunError
-from paretune.spaces.evaluator import FileExample, ModelDescription, Split
-from paretune.spaces.file_metadata import FileMetadata
-from paretune.spaces.objective import Objective
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.evaluator import FileExample, ModelDescription, Split
+from paretune.spaces.results.file_metadata import FileMetadata
+from paretune.spaces.results.objective import Objective
+from paretune.spaces.results.trial import Trial
 
 MODEL = "model.tflite"
 POLICY = "policy.yaml"
@@ -32,7 +32,7 @@ _NAMES = (MODEL, ARCHIVE, EXAMPLE, SMOKE_TEST, HEADER, SOURCE, POLICY, CARD, MEA
 
 
 class FileTester(Protocol):
-    """Runs the contents of a file, where model and data are; as :class:`paretune.spaces.evaluator.Evaluator` does."""
+    """Runs the contents of a file, where model and data are, as an evaluator does."""
 
     def remeasure(
         self, model: bytes, split: Split, hyperparameters: Mapping[str, Any] | None = None

@@ -20,14 +20,14 @@ from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.one_worker import one_worker
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
 from paretune.search.front import PICKS, pick, values_of
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.objective import Objective
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import Variant, values_of_model
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import Variant, values_of_model
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.results.evaluator import ModelDescription, Split
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.objective import Objective
+from paretune.spaces.results.trial import Trial, TrialState
 
 Say = Callable[[str], None]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paretune.experiments.files import write_atomically
 from paretune.search.front import Front, values_of
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.trial import Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

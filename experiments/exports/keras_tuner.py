@@ -5,7 +5,7 @@ from typing import Any
 from paretune.experiments.runs.run import Run
 from paretune.search.front import Front
 from paretune.search.variants.hyperparameters import hyperparameters_of
-from paretune.spaces.variant import space_of
+from paretune.spaces.candidates.variant import space_of
 
 
 def keras_tuner_document(run: Run, front: Front) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from paretune.experiments.exports.c_array import MOST_BYTES
 from paretune.experiments.terminal.wording import bytes_text
-from paretune.spaces.evaluator import FileExample
-from paretune.spaces.policy import Quantization
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.evaluator import FileExample
+from paretune.spaces.results.trial import Trial
 
 #: Formats whose weights are integers, or halves, and whose arithmetic is float: LiteRT has kernels for them,
 #: TensorFlow Lite Micro has not ("Hybrid models are not supported").

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.experiments.terminal.wording import policy_summary
 from paretune.search.front import Front, values_of
-from paretune.spaces.objective import Objective
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.objective import Objective
+from paretune.spaces.results.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd

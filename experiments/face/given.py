@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from paretune.experiments.files import disk_errors
+from paretune.objectives.data.raw_data import WEIGHTS, raw_from_result
 from paretune.objectives.loading.functions import is_function_reference
-from paretune.objectives.loading.raw_data import WEIGHTS, raw_from_result
 from paretune.spaces.errors import ConfigurationError, DataError
 
 KERAS_DATA = "keras:"

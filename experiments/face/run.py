@@ -16,9 +16,9 @@ from paretune.experiments.terminal.answer_text import answer_lines
 from paretune.experiments.terminal.wording import value_text, values_text
 from paretune.search.front import pick, values_of
 from paretune.spaces.errors import ConfigurationError, RunError
-from paretune.spaces.objective import read_quantity
-from paretune.spaces.policy import Policy
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.objective import read_quantity
+from paretune.spaces.results.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd

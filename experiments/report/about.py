@@ -9,7 +9,7 @@ from paretune.experiments.report.trial_states import state_of
 from paretune.experiments.runs.run import Run
 from paretune.experiments.terminal.wording import budget_text, command_text, seconds_text
 from paretune.objectives.settings import PACKAGES_THAT_CHANGE_NUMBERS
-from paretune.spaces.trial import Trial, TrialState, count_trained
+from paretune.spaces.results.trial import Trial, TrialState, count_trained
 
 #: Hexadecimal digits of a digest that are shown.
 _DIGITS = 12

@@ -12,9 +12,9 @@ from paretune.experiments.runs.run_profile import RunProfile, profile_of, trials
 from paretune.experiments.terminal.wording import command_text, short_name
 from paretune.search.feasibility import bound_of, is_feasible, objectives_by_name
 from paretune.search.front import Front, values_of
-from paretune.spaces.objective import Bound, Constraint, Direction, Objective
-from paretune.spaces.policy import Quantization
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.objective import Bound, Constraint, Direction, Objective
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: What ``paretune front`` can be asked, by option: the objective that it bounds, and how; ``None`` is the metric.
 QUESTIONS: Mapping[str, tuple[str | None, Bound]] = {

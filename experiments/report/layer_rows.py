@@ -6,8 +6,8 @@ from typing import Any
 
 from paretune.experiments.runs.run import Run
 from paretune.experiments.runs.run_profile import RunProfile
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.trial import Trial, TrialState
 
 
 def model_documents(run: Run, trials: Sequence[Trial]) -> list[dict[str, Any]]:

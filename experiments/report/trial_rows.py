@@ -8,7 +8,7 @@ from paretune.experiments.report.trial_states import state_of
 from paretune.experiments.runs.run import MODEL_FILE, Run
 from paretune.experiments.terminal.wording import command_text, hyperparameters_text, policy_summary
 from paretune.search.front import values_of
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The state of a trial as people speak of it."""
 
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.trial import Trial, TrialState
 
 
 def state_of(trial: Trial) -> str:

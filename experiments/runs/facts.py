@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.hyperspace import Hyperparameter
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.objective import Bound, Constraint, Direction, Objective
-from paretune.spaces.policy import Quantization
+from paretune.spaces.candidates.hyperspace import Hyperparameter
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.objective import Bound, Constraint, Direction, Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from paretune.experiments.config.experiment import Experiment
 from paretune.objectives.loading.functions import function_digest, is_function_reference
+from paretune.spaces.candidates.hyperspace import Hyperparameter
+from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.errors import ConfigurationError, RunError
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.hyperspace import Hyperparameter
-from paretune.spaces.objective import Constraint, Objective
-from paretune.spaces.policy import digest_of
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.space import Space
+from paretune.spaces.policies.policy import digest_of
+from paretune.spaces.policies.space import Space
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.objective import Constraint, Objective
 
 _MOST_DIFFERENCES_SHOWN = 5
 

@@ -34,14 +34,14 @@ from paretune.experiments.runs.ledger_rows import (
     variant_of_row,
 )
 from paretune.experiments.runs.sqlite_engine import reading_engine, writing_engine
-from paretune.spaces.candidate import Candidate
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import Variant
 from paretune.spaces.errors import RunError
-from paretune.spaces.evaluator import Split
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.resampling import Resampled
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import Variant
+from paretune.spaces.results.evaluator import Split
+from paretune.spaces.results.proxy import Proxy
+from paretune.spaces.results.resampling import Resampled
+from paretune.spaces.results.trial import Trial, TrialState
 
 _SECONDS_SEARCHED = "seconds_searched"
 
@@ -52,7 +52,7 @@ def trial_folder(run: Path, number: int) -> Path:
 
 
 class SqlLedger:
-    """Implements :class:`paretune.spaces.ledger.Ledger` on SQLite; use :meth:`create`, :meth:`open` or :meth:`read`.
+    """A :class:`~paretune.spaces.results.ledger.Ledger` on SQLite; use :meth:`create`, :meth:`open` or :meth:`read`.
 
     One process writes (the run folder's lock sees to that), any number read at the same time. A write has reached the
     disk when its method returns: write-ahead log, ``synchronous=FULL``. Files of a trial are written before its row.

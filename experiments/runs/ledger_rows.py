@@ -18,16 +18,16 @@ from sqlalchemy import (
 )
 
 from paretune.experiments.runs.facts import description_document, read_description
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.evaluator import Split
-from paretune.spaces.measurement import Measurement, read_fidelity
-from paretune.spaces.policy import LayerPolicy, Policy, read_knob
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import read_recipe
-from paretune.spaces.resampling import Resampled
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import Variant
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import read_recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import Variant
+from paretune.spaces.policies.policy import LayerPolicy, Policy, read_knob
+from paretune.spaces.results.evaluator import Split
+from paretune.spaces.results.measurement import Measurement, read_fidelity
+from paretune.spaces.results.proxy import Proxy
+from paretune.spaces.results.resampling import Resampled
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: Raised whenever a table changes its meaning.
 SCHEMA_VERSION = 4

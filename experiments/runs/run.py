@@ -11,12 +11,12 @@ from paretune.experiments.runs.facts import RunFacts, read_facts
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.ledger import SqlLedger, trial_folder
 from paretune.search.front import Front, find_front, hypervolume_history, reference_point, values_of
+from paretune.spaces.candidates.hyperspace import Hyperparameter
+from paretune.spaces.candidates.variant import recipe_hyperparameters
 from paretune.spaces.errors import RunError
-from paretune.spaces.evaluator import ModelDescription
-from paretune.spaces.hyperspace import Hyperparameter
-from paretune.spaces.objective import Constraint
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import recipe_hyperparameters
+from paretune.spaces.results.evaluator import ModelDescription
+from paretune.spaces.results.objective import Constraint
+from paretune.spaces.results.trial import Trial, TrialState
 
 MODEL_FILE = "model.tflite"
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.experiments.runs.run import Run
-from paretune.search.funnel.amounts import amount_names
-from paretune.search.funnel.encoding import Encoding
-from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
-from paretune.spaces.layers import under_pattern
-from paretune.spaces.objective import Direction
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.space import build_space
-from paretune.spaces.trial import Trial
+from paretune.search.additive.amounts import amount_names
+from paretune.search.additive.encoding import Encoding
+from paretune.search.additive.profile import Profile, ProfilePlan, read_profile
+from paretune.spaces.policies.layers import under_pattern
+from paretune.spaces.policies.space import build_space
+from paretune.spaces.results.objective import Direction
+from paretune.spaces.results.proxy import Proxy
+from paretune.spaces.results.trial import Trial
 
 #: Origins of trials that are only proposed once the profile has been measured.
 _AFTER_THE_PROFILE = frozenset({"seed", "learner"})

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.experiments.config.experiment import METRIC, Experiment
-from paretune.experiments.exports.profile_keeping import keep_profile
 from paretune.experiments.files import write_atomically
+from paretune.experiments.profiles.keeping import keep_profile
 from paretune.experiments.runs.facts import RunFacts
 from paretune.experiments.runs.fingerprint import digest_without_loading, require_same, run_fingerprint
 from paretune.experiments.runs.folder import RUNS, RunFolder, cache_folder
@@ -27,17 +27,17 @@ from paretune.experiments.workers.handle import EvaluatorFactory
 from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.stopping import StopRules
+from paretune.spaces.candidates.hyperspace import default_values
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import recipe_hyperparameters
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
-from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.hyperspace import default_values
-from paretune.spaces.layers import under_pattern, untouched_policy
-from paretune.spaces.objective import ASKED_OBJECTIVES, Constraint, Objective
-from paretune.spaces.resampling import with_interval
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import build_space
+from paretune.spaces.policies.layers import under_pattern, untouched_policy
+from paretune.spaces.policies.space import build_space
+from paretune.spaces.results.evaluator import ModelDescription, Split
+from paretune.spaces.results.objective import ASKED_OBJECTIVES, Constraint, Objective
+from paretune.spaces.results.resampling import with_interval
+from paretune.spaces.results.trial import Trial, TrialState
 from paretune.spaces.suggest import nearest
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import recipe_hyperparameters
 
 if TYPE_CHECKING:
     from paretune.search.events import SearchEvent, SearchOutcome

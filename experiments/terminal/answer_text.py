@@ -7,7 +7,7 @@ from paretune.experiments.better_policy import Estimate
 from paretune.experiments.exports.asked_policy import AskedPolicy
 from paretune.experiments.terminal.wording import short_name, value_text, values_text
 from paretune.search.front import values_of
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.trial import Trial
 
 
 def answer_lines(answer: Answer, kept: AskedPolicy | None) -> list[str]:

@@ -7,7 +7,7 @@ from rich.table import Table
 from paretune.experiments.explaining.two_policies import Comparison, Side
 from paretune.experiments.terminal.tables import plain_table
 from paretune.experiments.terminal.wording import bytes_text, hyperparameters_text, short_name, value_text
-from paretune.spaces.policy import KNOBS, LayerPolicy
+from paretune.spaces.policies.policy import KNOBS, LayerPolicy
 
 _TITLES = {
     "channels": "channels",

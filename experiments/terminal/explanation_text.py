@@ -10,8 +10,8 @@ from paretune.experiments.explaining.relaxing import Evidence, GivenBack
 from paretune.experiments.terminal.tables import metric_cell, plain_table, times_smaller
 from paretune.experiments.terminal.wording import bytes_text, value_text, values_text
 from paretune.search.front import values_of
-from paretune.spaces.measurement import LayerFidelity
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.results.measurement import LayerFidelity
 
 #: Classes and kinds of mistakes that are worth a line.
 _MOST_CLASSES, _MOST_MISTAKES = 4, 5

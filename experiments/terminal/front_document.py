@@ -5,7 +5,7 @@ from typing import Any
 
 from paretune.experiments.explaining.noise import Neighbour
 from paretune.search.front import Front, values_of
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.trial import Trial
 
 
 def front_document(front: Front, neighbours: Mapping[int, Neighbour] | None = None) -> dict[str, Any]:

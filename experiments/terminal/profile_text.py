@@ -5,11 +5,11 @@ from typing import Any
 
 from rich.table import Table
 
-from paretune.experiments.exports.profile_order import strength
-from paretune.experiments.profiling import KeptProfile
+from paretune.experiments.profiles.order import strength
+from paretune.experiments.profiles.profiling import KeptProfile
 from paretune.experiments.terminal.tables import plain_table
 from paretune.experiments.terminal.wording import bytes_text, decision_text, value_text
-from paretune.spaces.policy import KNOBS
+from paretune.spaces.policies.policy import KNOBS
 
 #: Layers that are named as the most and the least sensitive.
 _MOST_NAMED = 3

@@ -14,9 +14,9 @@ from paretune.experiments.terminal.notebook_line import NotebookLine
 from paretune.experiments.terminal.wording import hyperparameters_text, seconds_text, values_text
 from paretune.search.events import Building, Profiling, SearchEvent, Ticked, TrialEnded, TrialRefused, TrialStarted
 from paretune.search.front import Front, values_of
-from paretune.spaces.objective import Objective
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget, Trial, TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.objective import Objective
+from paretune.spaces.results.trial import Budget, Trial, TrialState
 
 
 class SearchProgress:

@@ -11,11 +11,11 @@ from rich.table import Table
 from paretune.experiments.explaining.noise import Neighbour
 from paretune.experiments.terminal.wording import hyperparameters_text, policy_summary, short_name, value_text
 from paretune.search.front import Front, values_of
-from paretune.spaces.hyperspace import Hyperparameter
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.policy import Quantization
-from paretune.spaces.resampling import CONFIDENCE, interval_in
-from paretune.spaces.trial import Trial
+from paretune.spaces.candidates.hyperspace import Hyperparameter
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.resampling import CONFIDENCE, interval_in
+from paretune.spaces.results.trial import Trial
 
 #: Nobody reads a pipe at 80 columns: there, every row stays on one line.
 _PIPED_WIDTH = 400

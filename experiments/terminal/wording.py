@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.spaces.hyperspace import OFF
-from paretune.spaces.trial import Budget, Trial
+from paretune.spaces.candidates.hyperspace import OFF
+from paretune.spaces.results.trial import Budget, Trial
 
 _SHORT_NAMES = {
     "size_bytes": "size",

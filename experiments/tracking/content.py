@@ -12,9 +12,9 @@ from typing import Any
 from paretune.experiments.config.policy_file import policy_text
 from paretune.experiments.terminal.front_document import front_document
 from paretune.search.front import Front
-from paretune.spaces.policy import digest_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import digest_of
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: The policy of a trial, in the format of MLflow's `log_table`.
 POLICY_TABLE = "policy_table.json"
@@ -39,7 +39,7 @@ class RunContent:
         tags: Of the parent run.
         proxies: How many policies were measured without training.
         proxy_seconds: What that took, summed over the workers.
-        profile: As :func:`paretune.experiments.exports.profile_keeping.keep_profile` returns it.
+        profile: As :func:`paretune.experiments.profiles.keeping.keep_profile` returns it.
     """
 
     run_id: str

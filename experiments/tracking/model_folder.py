@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.experiments.tracking.tracker import quieten_mlflow
-from paretune.spaces.evaluator import FileExample
+from paretune.spaces.results.evaluator import FileExample
 
 #: All that is needed to run the file; MLflow's server adds nothing to it.
 _PACKAGES = ("mlflow", "ai-edge-litert", "numpy")

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paretune.experiments.exports.front_picture import save_picture
-from paretune.experiments.exports.profile_keeping import profile_files
+from paretune.experiments.profiles.keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.content import RunContent
 from paretune.experiments.tracking.record import MlflowRecord

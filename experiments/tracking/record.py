@@ -20,8 +20,8 @@ from paretune.experiments.tracking.content import (
 )
 from paretune.experiments.tracking.summary import front_table_document, summary_text
 from paretune.experiments.tracking.tracker import TrackingStore, quieten_mlflow
-from paretune.spaces.policy import digest_of
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.policy import digest_of
+from paretune.spaces.results.trial import Trial
 
 _RUN_ID = "paretune.run_id"
 _KIND = "paretune.kind"

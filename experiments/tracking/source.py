@@ -10,7 +10,7 @@ from typing import Any
 
 from paretune.experiments.config.experiment import Experiment, Tracking
 from paretune.experiments.config.present import present_experiment
-from paretune.experiments.exports.profile_keeping import keep_profile
+from paretune.experiments.profiles.keeping import keep_profile
 from paretune.experiments.report.document import report_document
 from paretune.experiments.report.page import report_page
 from paretune.experiments.runs.folder import RunFolder

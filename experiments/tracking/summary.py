@@ -8,7 +8,7 @@ from paretune.experiments.terminal.tables import metric_cell, times_smaller
 from paretune.experiments.terminal.wording import policy_summary, short_name, value_text
 from paretune.experiments.tracking.content import LONGEST_TAG, RunContent
 from paretune.search.front import Front, values_of
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.trial import Trial
 
 _ALWAYS_SHOWN = ("size_bytes", "latency_ratio")
 

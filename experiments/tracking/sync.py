@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from paretune.experiments.exports.front_picture import save_picture
-from paretune.experiments.exports.profile_keeping import profile_files
+from paretune.experiments.profiles.keeping import profile_files
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.tracking.record import MlflowRecord
 from paretune.experiments.tracking.source import read_content, read_report
@@ -17,7 +17,7 @@ from paretune.experiments.tracking.tracker import (
     writing_record,
 )
 from paretune.spaces.errors import RunError
-from paretune.spaces.trial import TrialState
+from paretune.spaces.results.trial import TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

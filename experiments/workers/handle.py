@@ -15,7 +15,7 @@ import psutil
 
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import WorkerLost
-from paretune.spaces.evaluator import Evaluator
+from paretune.spaces.results.evaluator import Evaluator
 
 EvaluatorFactory = Callable[[EvaluatorSettings], Evaluator]
 

@@ -17,11 +17,11 @@ from typing import Any, Self
 from paretune.experiments.machine import cpus_of_worker, machine_bytes
 from paretune.experiments.workers.handle import EvaluatorFactory, WorkerHandle, WorkerStart
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ParetuneError, RunError, WorkerLost
-from paretune.spaces.evaluator import Evaluator, FileExample, Inspection, ModelDescription, Split
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.rung import Rung
+from paretune.spaces.results.evaluator import Evaluator, FileExample, Inspection, ModelDescription, Split
+from paretune.spaces.results.measurement import Measurement
 
 _FAILED_STARTS_IN_A_ROW = 3
 _SMALLEST_GROWTH_BYTES = 2**30
@@ -38,7 +38,7 @@ def build_keras_evaluator(settings: EvaluatorSettings) -> Evaluator:
 
 
 class WorkerPool:
-    """Implements :class:`paretune.spaces.evaluator.EvaluationService` with processes that live as long as it does.
+    """An :class:`~paretune.spaces.results.evaluator.EvaluationService` of processes that live as long as it does.
 
     Use it as a context manager; leaving it ends every worker, running or not. A worker starts when there is first
     something for it to do, and is replaced when it dies, hangs, is cancelled or has grown.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.spaces.errors import ParetuneError
-from paretune.spaces.evaluator import Evaluator
+from paretune.spaces.results.evaluator import Evaluator
 
 _PR_SET_PDEATHSIG = 1
 _WATCH_SECONDS = 1.0

@@ -1,1 +1,1 @@
-"""The models of a hypermodel: built, trained once, and evaluated each for its hyperparameters."""
+"""Models that are built for the search: declared, built, trained once, and evaluated each for its hyperparameters."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from paretune.objectives.architectures.base_training import train_base
-from paretune.objectives.loading.dataset import Dataset, dataset_digest, load_dataset
+from paretune.objectives.architectures.hypermodel import Hypermodel
+from paretune.objectives.architectures.hyperspace import declare_hyperspace
+from paretune.objectives.data.dataset import Dataset, dataset_digest, load_dataset
+from paretune.objectives.data.signature import Signature, signature_of
 from paretune.objectives.loading.functions import function_digest
-from paretune.objectives.loading.hypermodel import Hypermodel
-from paretune.objectives.loading.hyperspace import declare_hyperspace
 from paretune.objectives.loading.model_source import refusals_named, take_over
-from paretune.objectives.loading.signature import Signature, signature_of
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.prepared import (
@@ -22,8 +22,8 @@ from paretune.objectives.working_copy.prepared import (
     weights_digest,
 )
 from paretune.objectives.working_copy.rewrites import WorkingCopy, prepare_working_copy
-from paretune.spaces.hyperspace import Hyperparameter
-from paretune.spaces.policy import digest_of
+from paretune.spaces.candidates.hyperspace import Hyperparameter
+from paretune.spaces.policies.policy import digest_of
 
 
 class BaseModels:

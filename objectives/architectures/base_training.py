@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from paretune.objectives.architectures.choices import choices_of
+from paretune.objectives.architectures.hypermodel import Hypermodel, is_compiled, seed_everything
+from paretune.objectives.data.dataset import Dataset, Samples
+from paretune.objectives.data.rows import Rows
+from paretune.objectives.keras3.bridge import is_keras_3_model
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.loading.choices import choices_of
-from paretune.objectives.loading.dataset import Dataset, Samples
 from paretune.objectives.loading.functions import reason_of
-from paretune.objectives.loading.hypermodel import Hypermodel, is_compiled, seed_everything
-from paretune.objectives.loading.keras3_bridge import is_keras_3_model
 from paretune.objectives.measure.turnstile import Turnstile
-from paretune.objectives.rows import Rows
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import Infeasible, ModelRefused, ParetuneError
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from paretune.objectives.architectures.base_models import BaseModels
+from paretune.objectives.architectures.hypermodel import Hypermodel
 from paretune.objectives.keras_evaluator import KerasEvaluator
-from paretune.objectives.loading.hypermodel import Hypermodel
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.prepared import PreparedModel
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.hyperspace import default_values, normal_values
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import values_of_model
 from paretune.spaces.errors import Infeasible, LimitReached, ModelRefused, ParetuneError
-from paretune.spaces.evaluator import FileExample, Inspection, ModelDescription, Split
-from paretune.spaces.hyperspace import default_values, normal_values
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.rung import Rung
-from paretune.spaces.variant import values_of_model
+from paretune.spaces.results.evaluator import FileExample, Inspection, ModelDescription, Split
+from paretune.spaces.results.measurement import Measurement
 
 #: Evaluators that are kept beside the default's: each holds compiled graphs and copies of its model.
 _MOST_OTHERS = 3
@@ -40,7 +40,7 @@ class _Architecture:
 
 
 class ArchitectureEvaluator:
-    """Implements :class:`paretune.spaces.evaluator.Evaluator` for the models of one hyperspace in this process.
+    """Implements :class:`paretune.spaces.results.evaluator.Evaluator` for the models of one hyperspace in this process.
 
     The model of the defaults is the baseline of all: latencies are ratios to its file.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from paretune.objectives.channels.labels import LabelClasses, Labels, joined
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.tfmot_support import activation_name
+from paretune.objectives.kernels.tfmot_support import activation_name
 
 #: Layers that work on every channel alone, whatever they do to the other axes.
 _ALONG = frozenset(

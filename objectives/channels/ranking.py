@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from paretune.objectives.channels.groups import ChannelGroup, ModelChannels
 from paretune.objectives.channels.removal import Ranking
+from paretune.objectives.data.rows import Rows
 from paretune.objectives.keras_door import keras
-from paretune.objectives.rows import Rows
-from paretune.objectives.weights import LayerWeights
+from paretune.objectives.kernels.weights import LayerWeights
 
 _SAMPLES = 512
 _BINS = 32

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.channels.groups import ChannelGroup, ModelChannels
-from paretune.objectives.weights import LayerWeights
-from paretune.spaces.policy import Policy
+from paretune.objectives.kernels.weights import LayerWeights
+from paretune.spaces.policies.policy import Policy
 
 #: Rank of the channels of a group, the least important first: the classes in the order in which they go.
 Ranking = Mapping[str, NDArray[np.int64]]

@@ -6,9 +6,9 @@ from typing import Any
 from paretune.objectives.channels.groups import ModelChannels, channels_of
 from paretune.objectives.channels.ranking import rank_channels
 from paretune.objectives.channels.removal import Ranking, Removal, removal_of
-from paretune.objectives.rows import Rows
-from paretune.objectives.weights import LayerWeights
-from paretune.spaces.policy import Policy
+from paretune.objectives.data.rows import Rows
+from paretune.objectives.kernels.weights import LayerWeights
+from paretune.spaces.policies.policy import Policy
 
 
 class ChannelRemover:

@@ -8,16 +8,16 @@ from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper 
 )
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 
-from paretune.objectives.cluster_lines import channel_axis
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
 from paretune.objectives.engine.wrapping import MaskThrough, position, read_variables, wrapped_model
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.cluster_lines import channel_axis
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.objectives.weights import LayerWeights, compressed_variables
 
 
 class ClusterGraph:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.data.rows import Rows
 from paretune.objectives.engine.graph import StageGraph
 from paretune.objectives.keras_door import tf
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.distillation import distillation_for
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.optimizers import build_optimizer, learning_rates
 from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData, batch_indices
-from paretune.objectives.rows import Rows
-from paretune.objectives.weights import LayerWeights
-from paretune.spaces.stage_recipes import StageRecipe
+from paretune.spaces.candidates.stage_recipes import StageRecipe
 
 #: How long the graph runs between two looks at the limit, and how much data is handed to it at a time.
 _SECONDS_A_RUN = 0.3

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.objectives.weights import LayerWeights
 
 
 class StageGraph(Protocol):

@@ -13,11 +13,11 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.d
     Default8BitQuantizeRegistry,
 )
 
+from paretune.objectives.data.signature import consumers
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.loading.signature import consumers
+from paretune.objectives.kernels.tfmot_support import is_relu, trains_activation
+from paretune.objectives.kernels.weights import compressed_variables
 from paretune.objectives.pipeline.annotation import folds_into
-from paretune.objectives.tfmot_support import is_relu, trains_activation
-from paretune.objectives.weights import compressed_variables
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.numerics import Numerics
 from paretune.objectives.engine.wrapping import MaskThrough, position, read_variables, wrapped_model
 from paretune.objectives.keras_door import tf, tfmot
+from paretune.objectives.kernels.tfmot_support import can_wrap_for_pruning, prunable
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.pattern_masks import PatternMasks
 from paretune.objectives.pipeline.ramps import Ramp, ramp_of
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.objectives.tfmot_support import can_wrap_for_pruning, prunable
-from paretune.objectives.weights import LayerWeights, compressed_variables
-from paretune.spaces.patterns import UNSTRUCTURED
+from paretune.spaces.policies.patterns import UNSTRUCTURED
 
 _NEVER = np.iinfo(np.int64).max
 #: Nothing is clustered yet.

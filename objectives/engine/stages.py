@@ -11,12 +11,12 @@ from paretune.objectives.engine.prune_graph import PruneGraph
 from paretune.objectives.engine.quantize_graph import QuantizeGraph
 from paretune.objectives.engine.structure_graph import StructureGraph
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import with_exact_zeros
 from paretune.objectives.pipeline.stages import AtWork, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
-from paretune.objectives.weights import LayerWeights
-from paretune.spaces.stage_recipes import PruneRecipe, StageRecipe
+from paretune.spaces.candidates.stage_recipes import PruneRecipe, StageRecipe
 
 #: Places for centroids that every graph has; a policy with more clusters builds a larger one.
 _FEWEST_PLACES = 64

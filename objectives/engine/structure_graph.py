@@ -4,9 +4,9 @@ from typing import Any
 
 from paretune.objectives.engine.hold import Hold
 from paretune.objectives.engine.wrapping import position, read_variables, wrapped_model
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.objectives.weights import LayerWeights, compressed_variables
 
 #: Nothing is clustered yet.
 _PLACES = 1

@@ -1,1 +1,1 @@
-"""The exported file: conversion, per-layer number formats, and reading it back."""
+"""The exported file as plain values: its graph, its kernels, its metadata, and what it holds of a policy."""

@@ -32,7 +32,7 @@ class Tensor:
     """A tensor of one subgraph.
 
     Attributes:
-        name: Its name; unique in files that :mod:`paretune.objectives.flatbuffer.conversion` wrote.
+        name: Its name; unique in files that :mod:`paretune.objectives.templates.conversion` wrote.
         subgraph: Number of the subgraph it belongs to.
         shape: Its shape as stored.
         dtype: Element type in the schema's words, such as ``FLOAT32`` or ``INT4``.

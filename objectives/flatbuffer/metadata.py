@@ -22,7 +22,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from paretune.objectives.flatbuffer.metadata_tables import TensorNote, pack_metadata
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.file_metadata import ONLY, FileMetadata
+from paretune.spaces.results.file_metadata import ONLY, FileMetadata
 from paretune.spaces.suggest import nearest
 
 _BUFFER = "TFLITE_METADATA"

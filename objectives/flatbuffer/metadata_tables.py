@@ -6,7 +6,7 @@ from typing import Any
 
 import flatbuffers
 
-from paretune.spaces.file_metadata import FileMetadata, Normalization
+from paretune.spaces.results.file_metadata import FileMetadata, Normalization
 
 _IDENTIFIER = b"M001"
 #: The oldest parser that knows every field below.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from paretune.objectives.flatbuffer.places import KernelPlace
-from paretune.objectives.kernel_patterns import KernelView, crowded_groups, effective_pattern, zero_blocks
-from paretune.spaces.patterns import TWO_OF_FOUR, UNSTRUCTURED, block_of
+from paretune.objectives.kernels.patterns import KernelView, crowded_groups, effective_pattern, zero_blocks
+from paretune.spaces.policies.patterns import TWO_OF_FOUR, UNSTRUCTURED, block_of
 
 
 def stacked_zeros(parts: Sequence[tuple[KernelPlace, np.ndarray]]) -> np.ndarray:
@@ -19,7 +19,7 @@ def stacked_zeros(parts: Sequence[tuple[KernelPlace, np.ndarray]]) -> np.ndarray
         parts: The constants that make up the kernel: where each is zero.
 
     Returns:
-        Shape (positions, inputs, outputs); see :class:`paretune.objectives.kernel_patterns.KernelView`.
+        Shape (positions, inputs, outputs); see :class:`paretune.objectives.kernels.patterns.KernelView`.
     """
     ordered = sorted(parts, key=lambda each: _number(each[0].part))
     return np.concatenate([_arranged(place, is_zero) for place, is_zero in ordered], axis=2)

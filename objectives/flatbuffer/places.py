@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.objectives.flatbuffer.expressions import Expression, Weights, part_of, unscaled
 from paretune.objectives.flatbuffer.graph import Graph, Operator, Tensor
-from paretune.objectives.flatbuffer.matching import scaled_axes, varying_axes
-from paretune.objectives.weights import compressed_variables
+from paretune.objectives.kernels.weights import compressed_variables
+from paretune.objectives.templates.expressions import Expression, Weights, part_of, unscaled
+from paretune.objectives.templates.matching import scaled_axes, varying_axes
 
 #: Axis of a constant that runs over output channels (rows of an embedding), by operator; 0 elsewhere.
 _CHANNEL_AXES = {"DEPTHWISE_CONV_2D": 3}

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
 from paretune.objectives.flatbuffer.pattern_faults import counts_blocks, pattern_faults, stacked_zeros
 from paretune.objectives.flatbuffer.places import INNER, OUTER, KernelPlace
 from paretune.objectives.flatbuffer.stored import is_stored_as, kernel_tensor, stored_format
-from paretune.objectives.flatbuffer.template import FloatTemplate
+from paretune.objectives.kernels.cluster_lines import channel_axis, lines_of
 from paretune.objectives.measure.sizes import deflated_bytes
-from paretune.spaces.layers import LayerSpec, kept_share
-from paretune.spaces.measurement import Fidelity, LayerFidelity
-from paretune.spaces.patterns import UNSTRUCTURED
-from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.stage_recipes import TENSOR
+from paretune.objectives.templates.template import FloatTemplate
+from paretune.spaces.candidates.stage_recipes import TENSOR
+from paretune.spaces.policies.layers import LayerSpec, kept_share
+from paretune.spaces.policies.patterns import UNSTRUCTURED
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.results.measurement import Fidelity, LayerFidelity
 
 _NO_KERNEL = np.zeros((0, 0, 0), dtype=bool)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from paretune.objectives.flatbuffer.graph import Graph, Operator, Tensor
 from paretune.objectives.flatbuffer.places import KernelPlace
 from paretune.spaces.errors import MeasurementFailed
-from paretune.spaces.policy import Quantization
+from paretune.spaces.policies.policy import Quantization
 
 #: Which input of an operator carries the activations, where it is not the first.
 _ACTIVATION_INPUTS = {"TRANSPOSE_CONV": 2}
@@ -27,7 +27,7 @@ def stored_format(graph: Graph, place: KernelPlace) -> str:
     """Return the number format of a kernel and of the arithmetic it is used in.
 
     Returns:
-        A word of :class:`~paretune.spaces.policy.Quantization`, never ``int8_qat`` (files cannot tell it from
+        A word of :class:`~paretune.spaces.policies.policy.Quantization`, never ``int8_qat`` (files cannot tell it from
         ``int8``), or a description of something else, such as ``INT4 weights, INT8 activations``.
     """
     tensor = kernel_tensor(graph, place)

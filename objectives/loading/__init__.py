@@ -1,1 +1,1 @@
-"""Models and data from the outside, checked at the door."""
+"""Models from the outside, checked at the door."""

@@ -34,7 +34,7 @@ def load_model(reference: str, *, beside: Path, trust: bool) -> Any:
         ModelRefused: The model is missing, unsafe, unreadable, of an unsupported kind, or cannot be taken over.
     """
     # TensorFlow starts only here, so that digests and checks of a file do without it.
-    from paretune.objectives.loading.keras3_file import load_keras_3
+    from paretune.objectives.keras3.file import load_keras_3
     from paretune.objectives.loading.keras_reader import read_with_tf_keras
 
     with refusals_named(reference):
@@ -52,7 +52,7 @@ def take_over(model: Any) -> Any:
     Raises:
         ModelRefused: It is no model, is of an unsupported kind, or cannot be taken over.
     """
-    from paretune.objectives.loading.keras3_bridge import bridge, is_keras_3_model
+    from paretune.objectives.keras3.bridge import bridge, is_keras_3_model
     from paretune.objectives.loading.keras_reader import as_float32, plain_model
 
     return as_float32(plain_model(bridge(model) if is_keras_3_model(model) else model))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paretune.objectives.data.rows import Rows
 from paretune.objectives.flatbuffer.graph import read_graph
 from paretune.objectives.measure.interpreter import allocate, open_interpreter
-from paretune.objectives.rows import Rows
-from paretune.spaces.evaluator import FileExample
+from paretune.spaces.results.evaluator import FileExample
 
 #: More than one: a state that is carried from sample to sample shows from the second on.
 _SAMPLES = 3

@@ -3,7 +3,7 @@
 from paretune.objectives.flatbuffer.stored import file_format
 from paretune.objectives.measure.latency import Latency, measure_latency
 from paretune.objectives.measure.turnstile import Turnstile
-from paretune.spaces.policy import Policy, Quantization
+from paretune.spaces.policies.policy import Policy, Quantization
 
 #: What the interpreter does depends on these alone: the channels, the rank and the number format of every layer.
 _Graph = tuple[tuple[float, int | None, Quantization], ...]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from paretune.objectives.rows import Rows
+from paretune.objectives.data.rows import Rows
 from paretune.spaces.errors import MeasurementFailed
 
 #: How far a sample's output may move when it runs in a batch, relative to the largest output: float kernels sum in

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.spaces.errors import MeasurementFailed
-from paretune.spaces.resampling import FEWEST_RESAMPLES, RESAMPLES, Resampled
+from paretune.spaces.results.resampling import FEWEST_RESAMPLES, RESAMPLES, Resampled
 
 #: What the resamples of one file may take, in seconds of the processor: a busy machine must not decide how many there
 #: are.

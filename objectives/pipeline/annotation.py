@@ -5,8 +5,8 @@ from typing import Any
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
 
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.tfmot_support import trains_activation
-from paretune.spaces.policy import Policy, Quantization
+from paretune.objectives.kernels.tfmot_support import trains_activation
+from paretune.spaces.policies.policy import Policy, Quantization
 
 
 def annotated_layers(model: Any, policy: Policy) -> set[str]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.cluster_lines import lines_of
+from paretune.objectives.kernels.cluster_lines import lines_of
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.spaces.stage_recipes import ClusterRecipe
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe
 
 #: Where places lie that have no centroid: no weight is ever nearest to them.
 NOWHERE = 1e9

@@ -3,7 +3,7 @@
 from typing import Any
 
 from paretune.objectives.keras_door import keras
-from paretune.objectives.weights import LayerWeights, write_weights
+from paretune.objectives.kernels.weights import LayerWeights, write_weights
 
 
 def fresh_copy(model: Any, weights: LayerWeights) -> Any:

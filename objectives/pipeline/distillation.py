@@ -6,7 +6,7 @@ from typing import Any
 from paretune.objectives.keras_door import tf
 from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.tasks.answer_losses import answer_losses
-from paretune.spaces.stage_recipes import StageRecipe
+from paretune.spaces.candidates.stage_recipes import StageRecipe
 
 
 class Distillation:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from paretune.spaces.candidate import Limit
+from paretune.spaces.candidates.candidate import Limit
 from paretune.spaces.errors import Infeasible, LimitReached
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.cluster_lines import channel_axis
-from paretune.objectives.kernel_patterns import KernelView, pruned, view_of
-from paretune.objectives.weights import LayerWeights, compressed_variables
-from paretune.spaces.patterns import UNSTRUCTURED
-from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.stage_recipes import TENSOR
+from paretune.objectives.kernels.cluster_lines import channel_axis
+from paretune.objectives.kernels.patterns import KernelView, pruned, view_of
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
+from paretune.spaces.candidates.stage_recipes import TENSOR
+from paretune.spaces.policies.patterns import UNSTRUCTURED
+from paretune.spaces.policies.policy import LayerPolicy, Policy
 
 _LLOYD_ITERATIONS = 10
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.keras_door import keras, tf
+from paretune.spaces.candidates.stage_recipes import StageRecipe
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.stage_recipes import StageRecipe
 
 
 def build_optimizer(recipe: StageRecipe, rate: Any) -> Any:

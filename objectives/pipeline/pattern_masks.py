@@ -6,8 +6,8 @@ from typing import Any
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
 
 from paretune.objectives.keras_door import tf
-from paretune.objectives.kernel_patterns import KernelView, view_of, why_unstructured
-from paretune.spaces.patterns import TWO_OF_FOUR, block_of
+from paretune.objectives.kernels.patterns import KernelView, view_of, why_unstructured
+from paretune.spaces.policies.patterns import TWO_OF_FOUR, block_of
 
 _TWO_BY_FOUR = (2, 4)
 

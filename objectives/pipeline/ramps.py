@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.spaces.stage_recipes import PruneRecipe
+from paretune.spaces.candidates.stage_recipes import PruneRecipe
 
 
 @dataclass(frozen=True, slots=True)

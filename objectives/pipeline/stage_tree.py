@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from paretune.objectives.cache_entries import read_entry, write_entry
+from paretune.objectives.kernels.weights import LayerWeights, pack_weights, unpack_weights
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.settings import MOST_STAGE_BYTES
-from paretune.objectives.weights import LayerWeights, pack_weights, unpack_weights
-from paretune.spaces.policy import digest_of
-from paretune.spaces.recipe import stage_share
+from paretune.spaces.candidates.recipe import stage_share
+from paretune.spaces.policies.policy import digest_of
 
 _SUFFIX = ".stage"
 

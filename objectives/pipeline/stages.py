@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.meter import Meter
-from paretune.objectives.weights import LayerWeights
-from paretune.spaces.policy import Policy
-from paretune.spaces.stage_recipes import TENSOR, StageRecipe
+from paretune.spaces.candidates.stage_recipes import TENSOR, StageRecipe
+from paretune.spaces.policies.policy import Policy
 
 #: Entered around everything that keeps the processor busy.
 AtWork = Callable[[], AbstractContextManager[None]]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.data.rows import MappedRows, Rows
 from paretune.objectives.keras_door import tf
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import AtWork
-from paretune.objectives.rows import MappedRows, Rows
 from paretune.objectives.tasks.output_kinds import OutputTask
 from paretune.spaces.errors import DataError
 

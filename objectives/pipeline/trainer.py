@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.channels.remover import ChannelRemover
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import one_shot
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.ranks.lowering import with_low_ranks
-from paretune.objectives.weights import LayerWeights
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import cluster_scope_of, stages_of
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.layers import FEWEST_PRUNED_CLUSTERS
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import cluster_scope_of, stages_of
-from paretune.spaces.rung import Rung
+from paretune.spaces.policies.layers import FEWEST_PRUNED_CLUSTERS
+from paretune.spaces.policies.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

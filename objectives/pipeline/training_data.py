@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.data.rows import Rows
 from paretune.objectives.pipeline.teacher import Teacher
-from paretune.objectives.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.ranks.spectrum import nearest_of_rank
-from paretune.objectives.weights import LayerWeights, compressed_variables
-from paretune.spaces.policy import Policy
+from paretune.spaces.policies.policy import Policy
 
 
 def ranks_of(policy: Policy) -> Mapping[str, int]:

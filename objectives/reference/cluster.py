@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.keras_door import tf, tfmot
+from paretune.objectives.kernels.cluster_lines import channel_axis, lines_of
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables, read_weights
 from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
@@ -14,8 +15,7 @@ from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
 from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
-from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
-from paretune.spaces.stage_recipes import CHANNEL
+from paretune.spaces.candidates.stage_recipes import CHANNEL
 
 _Initialisation = tfmot.clustering.keras.CentroidInitialization
 #: Of the recipe's initialisations, those that tfmot computes without drawing numbers.

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.data.rows import Rows
 from paretune.objectives.keras_door import keras, tf
 from paretune.objectives.pipeline.distillation import Distillation, distillation_for
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.optimizers import build_optimizer, rate_schedule
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData, batch_indices
-from paretune.objectives.rows import Rows
 
 
 def fit(model: Any, data: TrainingData, task: StageTask, meter: Meter, callbacks: Sequence[Any] = ()) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.cluster_lines import from_lines, lines_of
 from paretune.objectives.keras_door import tf
+from paretune.objectives.kernels.cluster_lines import from_lines, lines_of
 from paretune.objectives.ranks.spectrum import matrix_shape, projected, span
 
 

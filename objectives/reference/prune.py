@@ -5,6 +5,8 @@ from typing import Any
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
 from paretune.objectives.keras_door import tf, tfmot
+from paretune.objectives.kernels.tfmot_support import prunable
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables, read_weights
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.one_shot import with_exact_zeros
@@ -15,10 +17,8 @@ from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
 from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
-from paretune.objectives.tfmot_support import prunable
-from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
-from paretune.spaces.patterns import UNSTRUCTURED
-from paretune.spaces.stage_recipes import PruneRecipe
+from paretune.spaces.candidates.stage_recipes import PruneRecipe
+from paretune.spaces.policies.patterns import UNSTRUCTURED
 
 
 def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:

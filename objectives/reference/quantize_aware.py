@@ -28,8 +28,9 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantizers,
 )
 
-from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.keras_door import keras, tfmot
+from paretune.objectives.kernels.cluster_lines import channel_axis, lines_of
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.pipeline.annotation import annotated_layers
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
@@ -38,9 +39,8 @@ from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
 from paretune.objectives.reference.hold import Held, holder
 from paretune.objectives.reference.wrapping import wrap_layers
-from paretune.objectives.weights import LayerWeights, compressed_variables
-from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.stage_recipes import CHANNEL, TENSOR
+from paretune.spaces.candidates.stage_recipes import CHANNEL, TENSOR
+from paretune.spaces.policies.policy import LayerPolicy
 
 
 def quantize_aware(

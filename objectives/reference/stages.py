@@ -4,6 +4,7 @@ import gc
 from typing import Any
 
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
@@ -11,7 +12,6 @@ from paretune.objectives.reference.cluster import cluster
 from paretune.objectives.reference.prune import prune
 from paretune.objectives.reference.quantize_aware import quantize_aware
 from paretune.objectives.reference.structure import structure
-from paretune.objectives.weights import LayerWeights
 
 _STAGES = {"structure": structure, "prune": prune, "cluster": cluster, "quantize": quantize_aware}
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables, read_weights
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
 from paretune.objectives.reference.fitting import AfterEachStep, fit
 from paretune.objectives.reference.hold import Held, holder
-from paretune.objectives.weights import LayerWeights, compressed_variables, read_weights
 
 
 def structure(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData, meter: Meter) -> LayerWeights:

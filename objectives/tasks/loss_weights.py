@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.loading.dataset import Samples
-from paretune.objectives.rows import blocks
+from paretune.objectives.data.dataset import Samples
+from paretune.objectives.data.rows import blocks
 from paretune.objectives.tasks.output_kinds import OutputTask
 from paretune.spaces.errors import ConfigurationError
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.rows import Rows, blocks
+from paretune.objectives.data.rows import Rows, blocks
 from paretune.spaces.errors import DataError
 
 #: Layers that pass on what the activation before them gave.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.spaces.objective import Direction
+from paretune.spaces.results.objective import Direction
 
 
 def accuracy(truth: NDArray[Any], predicted: NDArray[Any]) -> float:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.data.dataset import Dataset
+from paretune.objectives.data.rows import Rows
+from paretune.objectives.data.signature import signature_of
 from paretune.objectives.keras_door import keras
-from paretune.objectives.loading.dataset import Dataset
 from paretune.objectives.loading.functions import is_function_reference, resolve_function
-from paretune.objectives.loading.signature import signature_of
-from paretune.objectives.rows import Rows
 from paretune.objectives.tasks.output_kinds import OutputTask, output_task
 from paretune.objectives.tasks.prediction_loss import prediction_loss
 from paretune.objectives.tasks.scores import SCORES, Score
 from paretune.spaces.errors import ConfigurationError, MeasurementFailed
-from paretune.spaces.objective import FILE_OBJECTIVES, Direction, Objective
+from paretune.spaces.results.objective import FILE_OBJECTIVES, Direction, Objective
 from paretune.spaces.suggest import nearest
 
 KINDS = ("classification", "regression")
@@ -59,7 +59,7 @@ class Task:
         """Return the metric of a model's outputs; all rows count alike.
 
         Args:
-            targets: Rows for each output, as in :class:`~paretune.objectives.loading.dataset.Samples`; they are read
+            targets: Rows for each output, as in :class:`~paretune.objectives.data.dataset.Samples`; they are read
                 whole, like the outputs.
             outputs: What the model gave for the same rows, in the same order.
 

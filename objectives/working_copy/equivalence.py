@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.data.signature import signature_of
 from paretune.objectives.keras_door import tf
-from paretune.objectives.loading.signature import signature_of
 from paretune.spaces.errors import ModelRefused
 
 #: What rounding in another order of operations may change.

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from paretune.objectives.data.dataset import Dataset
 from paretune.objectives.keras_door import keras
-from paretune.objectives.loading.dataset import Dataset
 from paretune.spaces.errors import DataError, ModelRefused
 
 

@@ -22,7 +22,7 @@ from paretune.objectives.loading.functions import is_function_reference
 from paretune.objectives.loading.model_source import load_model, model_digest
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.working_copy.rewrites import prepare_working_copy
-from paretune.spaces.policy import digest_of
+from paretune.spaces.policies.policy import digest_of
 
 
 @dataclass(frozen=True, slots=True)

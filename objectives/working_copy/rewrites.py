@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from paretune.objectives.data.signature import consumers
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.loading.signature import consumers
-from paretune.objectives.weights import COMPRESSIBLE_KINDS
+from paretune.objectives.kernels.weights import COMPRESSIBLE_KINDS
 from paretune.objectives.working_copy.equivalence import TOLERANCE, require_equal_outputs
 from paretune.objectives.working_copy.replay import replay, replay_model
 from paretune.spaces.errors import ModelRefused

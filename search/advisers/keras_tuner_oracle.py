@@ -16,9 +16,9 @@ from paretune.search.proposals.references import Proposal, reference_policies
 from paretune.search.proposals.untried import draw_neighbour, draw_untried
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policy import Policy
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.trial import Trial
 from paretune.spaces.suggest import nearest
-from paretune.spaces.trial import Trial
 
 _PREFIX = "keras-tuner"
 

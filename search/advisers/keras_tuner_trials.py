@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from paretune.search.additive.encoding import choice_of_trial
 from paretune.search.feasibility import excesses
 from paretune.search.front import reference_point, values_of, volume_row
-from paretune.search.funnel.encoding import choice_of_trial
 from paretune.search.settings import SearchProblem
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: How much the weighted sum counts beside the largest term.
 _RHO = 0.05

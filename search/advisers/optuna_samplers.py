@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 
 from paretune.search.settings import SamplerSettings
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.space import Space
+from paretune.spaces.policies.space import Space
 from paretune.spaces.suggest import nearest
 
 MOST_GRID_POINTS = 10_000

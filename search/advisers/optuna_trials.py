@@ -8,14 +8,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from paretune.search.additive.encoding import choice_of_trial
 from paretune.search.feasibility import excesses
 from paretune.search.front import values_of
-from paretune.search.funnel.encoding import choice_of_trial
 from paretune.search.settings import SearchProblem
-from paretune.spaces.objective import Direction, Objective
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import Space
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.space import Space
+from paretune.spaces.results.objective import Direction, Objective
+from paretune.spaces.results.trial import Trial, TrialState
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:

@@ -20,9 +20,9 @@ from paretune.search.proposals.families import leaves_of
 from paretune.search.proposals.references import Proposal, reference_policies
 from paretune.search.proposals.untried import draw_untried
 from paretune.search.settings import SearchProblem
-from paretune.spaces.objective import Direction
-from paretune.spaces.policy import Policy
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.objective import Direction
+from paretune.spaces.results.trial import Trial
 
 #: Proposals of policies that are known already, in a row, before one is drawn at random instead.
 MOST_REPEATS = 20

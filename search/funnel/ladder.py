@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from paretune.search.additive.encoding import Encoding
+from paretune.search.additive.knapsack import farthest_first
 from paretune.search.front import FloatArray, non_dominated, values_of, volume_row
-from paretune.search.funnel.additive import farthest_first
-from paretune.search.funnel.encoding import Encoding
-from paretune.search.funnel.prediction import Prediction
-from paretune.search.funnel.predictor import Predictor
+from paretune.search.learning.prediction import Prediction
+from paretune.search.learning.predictor import Predictor
 from paretune.search.settings import SearchProblem
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.objective import Objective
-from paretune.spaces.policy import Policy
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import stages_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.objective import Objective
+from paretune.spaces.results.proxy import Proxy
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: Trained trials before a guess may refuse a policy.
 TRIALS_BEFORE_REFUSALS = 10

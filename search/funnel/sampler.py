@@ -5,26 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 
+from paretune.search.additive.amounts import amount_names
+from paretune.search.additive.encoding import Encoding, IntArray
+from paretune.search.additive.knapsack import AdditiveFront, farthest_first
+from paretune.search.additive.profile import Profile, ProfilePlan, read_profile
+from paretune.search.additive.solving import solve
 from paretune.search.advisers.sampler import PolicySampler
 from paretune.search.feasibility import bound_of
 from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
-from paretune.search.funnel.additive import AdditiveFront, farthest_first
-from paretune.search.funnel.amounts import amount_names
-from paretune.search.funnel.encoding import Encoding, IntArray
-from paretune.search.funnel.experience import Experience
-from paretune.search.funnel.improvement import expected_improvement
-from paretune.search.funnel.predictor import Predictor
-from paretune.search.funnel.profile import Profile, ProfilePlan, read_profile
 from paretune.search.funnel.settings import funnel_settings
-from paretune.search.funnel.solving import solve
 from paretune.search.funnel.stems import TrainingCost
+from paretune.search.learning.experience import Experience
+from paretune.search.learning.improvement import expected_improvement
+from paretune.search.learning.predictor import Predictor
 from paretune.search.proposals.families import LEAF
 from paretune.search.proposals.references import Proposal
 from paretune.search.settings import SamplerSettings, SearchProblem
-from paretune.spaces.objective import Direction
-from paretune.spaces.policy import Policy
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.objective import Direction
+from paretune.spaces.results.proxy import Proxy
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: So many seeds come before anything else; the others take turns with what is learnt from the trials so far.
 _FIRST_SEEDS = 10

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.search.additive.encoding import Encoding, IntArray
 from paretune.search.front import FloatArray
-from paretune.search.funnel.encoding import Encoding, IntArray
 from paretune.search.settings import SearchProblem
-from paretune.spaces.policy import Policy, Quantization
-from paretune.spaces.recipe import STAGES, stages_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.recipe import STAGES, stages_of
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import Policy, Quantization
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: What a trial costs beside its training steps, as a share of those of all stages.
 _OVERHEAD = 0.15

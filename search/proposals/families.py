@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from paretune.search.proposals.references import Proposal
 from paretune.search.settings import SearchProblem
-from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import stages_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: The origin of trials that were proposed because they need no training.
 LEAF = "leaf"

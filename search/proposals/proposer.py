@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from paretune.search.proposals.references import Proposal
-from paretune.spaces.policy import Policy
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.trial import Trial
 
 
 class Proposer(Protocol):

@@ -7,8 +7,8 @@ from paretune.search.advisers.sampler import PolicySampler
 from paretune.search.funnel.sampler import FunnelSampler
 from paretune.search.proposals.proposer import Proposer
 from paretune.search.settings import FUNNEL, SearchProblem
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.trial import Trial
+from paretune.spaces.results.proxy import Proxy
+from paretune.spaces.results.trial import Trial
 
 
 def build_proposer(

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.space import Space
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.space import Space
 
 #: What a reference decides about every layer, as far as the space lets it. float32 is the baseline, trial 0.
 _WISHES = (

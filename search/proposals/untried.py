@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import product
 
 from paretune.search.proposals.references import Proposal
-from paretune.spaces.space import Space
+from paretune.spaces.policies.space import Space
 
 #: Random draws for a policy that is not known yet.
 MOST_DRAWS = 1_000

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from paretune.search.funnel.encoding import choice_of_trial
+from paretune.search.additive.encoding import choice_of_trial
+from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.hyperspace import OFF, Hyperparameter
-from paretune.spaces.space import Parameter, Space
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.space import Parameter, Space
+from paretune.spaces.results.trial import Trial
 
 
 def hyperparameters_of(trial: Trial, space: Space, hyperspace: Sequence[Hyperparameter] = ()) -> dict[str, Any]:

@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paretune.search.front import values_of
-from paretune.search.funnel.experience import Experience
 from paretune.search.funnel.ladder import Ladder
 from paretune.search.funnel.sampler import FunnelSampler
+from paretune.search.learning.experience import Experience
 from paretune.search.proposals.proposer import Proposer
 from paretune.search.proposals.proposers import build_proposer
 from paretune.search.proxies import SECONDS_BETWEEN_LOOKS, ProxyBook
 from paretune.search.settings import SearchProblem
 from paretune.search.variants.scout import Scout
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.variant import Variant, values_of_model
 from paretune.spaces.errors import ConfigurationError, TrialError
-from paretune.spaces.evaluator import EvaluationService
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.ledger import Ledger
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import Variant, values_of_model
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.results.evaluator import EvaluationService
+from paretune.spaces.results.ledger import Ledger
+from paretune.spaces.results.trial import Trial, TrialState
 
 #: The origin of trials of base models that were built for the search.
 BASE = "base"

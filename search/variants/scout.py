@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from paretune.search.additive.knapsack import farthest_first
 from paretune.search.front import FloatArray
-from paretune.search.funnel.additive import farthest_first
-from paretune.search.funnel.residual import GaussianProcess, likeliest_kernel
-from paretune.spaces.hyperspace import OFF, Hyperparameter, all_values, normal_values
+from paretune.search.learning.residual import GaussianProcess, likeliest_kernel
+from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter, all_values, normal_values
 
 #: Trained trials for each variant, so that a search does not spend itself on base models.
 TRIALS_PER_VARIANT = 8

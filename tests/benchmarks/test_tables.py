@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from paretune.search.settings import SamplerSettings
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible, LimitReached
-from paretune.spaces.evaluator import Evaluator
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.results.evaluator import Evaluator
+from paretune.spaces.results.trial import Budget
 from tests.contracts.evaluator import PRUNED, EvaluatorContract, candidate_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "table"))

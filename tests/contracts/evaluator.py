@@ -7,16 +7,16 @@ import math
 
 import pytest
 
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
 from paretune.spaces.errors import LimitReached
-from paretune.spaces.evaluator import Evaluator, Split
-from paretune.spaces.objective import FILE_OBJECTIVES
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.resampling import FEWEST_RESAMPLES, RESAMPLES
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.evaluator import Evaluator, Split
+from paretune.spaces.results.objective import FILE_OBJECTIVES
+from paretune.spaces.results.resampling import FEWEST_RESAMPLES, RESAMPLES
 
 SHORT_RECIPE = Recipe(
     structure=StructureRecipe(epochs=1.0),
@@ -43,7 +43,7 @@ LIGHT = LayerPolicy(quantization=Quantization.INT8)
 
 
 class EvaluatorContract:
-    """The promises of :class:`paretune.spaces.evaluator.Evaluator`."""
+    """The promises of :class:`paretune.spaces.results.evaluator.Evaluator`."""
 
     @pytest.fixture
     def evaluator(self) -> Evaluator:

@@ -9,18 +9,18 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.spaces.candidate import Candidate
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.stage_recipes import PruneRecipe
+from paretune.spaces.candidates.variant import Variant
 from paretune.spaces.errors import RunError
-from paretune.spaces.ledger import Ledger
-from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.resampling import Resampled
-from paretune.spaces.rung import Rung
-from paretune.spaces.stage_recipes import PruneRecipe
-from paretune.spaces.trial import Trial, TrialState
-from paretune.spaces.variant import Variant
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.results.ledger import Ledger
+from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
+from paretune.spaces.results.proxy import Proxy, proxy_of
+from paretune.spaces.results.resampling import Resampled
+from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import VariedEvaluator
 
 
@@ -83,7 +83,7 @@ def completed(ledger: Ledger, sparsity: float = 0.5) -> Trial:
 
 
 class LedgerContract:
-    """The promises of :class:`paretune.spaces.ledger.Ledger`."""
+    """The promises of :class:`paretune.spaces.results.ledger.Ledger`."""
 
     @pytest.fixture
     def ledger(self) -> Ledger:

@@ -15,13 +15,13 @@ from paretune.search.proposals.proposer import Proposer
 from paretune.search.proposals.references import Proposal
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import MemoryLedger
-from paretune.spaces.candidate import Limit
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, layer_specs, with_baseline
 
 Build = Callable[[SearchProblem, MemoryLedger], Proposer]

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from paretune.objectives.evaluator import KerasEvaluator, build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.measurement import LayerFidelity
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.measurement import LayerFidelity
 from tests.end_to_end.plain_tflite import PlainKernel, plain_kernels
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]

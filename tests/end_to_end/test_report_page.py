@@ -14,8 +14,8 @@ from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
 from paretune.experiments.terminal.answer_text import answer_lines
 from tests.end_to_end.chromium import chromium
-from tests.experiments.report_runs import HOSTILE, KINDS, document_of, hostile_run, of_three_objectives
-from tests.experiments.test_report import OPTIONS, QUESTIONS
+from tests.experiments.report.report_runs import HOSTILE, KINDS, document_of, hostile_run, of_three_objectives
+from tests.experiments.report.test_report import OPTIONS, QUESTIONS
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, MeasurementFailed
-from paretune.spaces.evaluator import ModelDescription, Split
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.rung import Rung
+from paretune.spaces.results.evaluator import ModelDescription, Split
+from paretune.spaces.results.measurement import Measurement
 from tests.fakes import AnalyticEvaluator, GradualEvaluator, VariedEvaluator
 
 (MEASURE, KILL, EXIT, HANG, INFEASIBLE, UNMEASURED, LIMIT, BUG, AWKWARD_BUG, GROW, RUN_OUT, PRINT, SLOW, CTRL_C) = (

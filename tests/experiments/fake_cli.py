@@ -13,10 +13,10 @@ from typing import Any
 from paretune.experiments.cli import main
 from paretune.experiments.workers import pool
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.evaluator import Split
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.rung import Rung
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.evaluator import Split
+from paretune.spaces.results.measurement import Measurement
 from tests.fakes import AnalyticEvaluator
 
 

@@ -14,11 +14,11 @@ from paretune.experiments.runs.run import facts_to_remember, open_run
 from paretune.search.driver import run_search
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import build_space
-from paretune.spaces.trial import Budget, TrialState
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.space import build_space
+from paretune.spaces.results.trial import Budget, TrialState
 from tests.fakes import AnalyticEvaluator, GradualEvaluator
 
 TEXT = """\

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.search.front import Front, find_front, values_of
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.ledger import Ledger
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.ledger import Ledger
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import ACCURACY, LATENCY, SIZE, USUAL_CHOICES, AnalyticEvaluator, layer_specs
 
 OBJECTIVES = (ACCURACY, SIZE, LATENCY)

@@ -19,12 +19,12 @@ from paretune.experiments.runs.run import open_run
 from paretune.experiments.terminal.answer_text import answer_lines
 from paretune.experiments.terminal.wording import bytes_text
 from paretune.search.front import values_of
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.trial import TrialState
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import TrialState
 from tests.experiments.funnel_runs import ask, bound_worth_asking, make_run
 from tests.experiments.test_cli import run as run_fake
 from tests.fakes import ACCURACY, LATENCY, SIZE, GradualEvaluator

@@ -21,7 +21,7 @@ from paretune.experiments.cli import COMMANDS, main, paretune
 from paretune.experiments.cli import run as run_cli
 from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
-from paretune.spaces.trial import count_trained
+from paretune.spaces.results.trial import count_trained
 from tests.fakes import AnalyticEvaluator
 
 EXPERIMENT = """\

@@ -5,12 +5,12 @@ from dataclasses import replace
 from paretune.experiments.planning import make_plan
 from paretune.experiments.terminal.plan_text import plan_rows
 from paretune.search.front import values_of
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import Policy
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Trial
 from tests.experiments.sample_trials import sample_trials
 from tests.fakes import AnalyticEvaluator
 from tests.search.problems import a_problem

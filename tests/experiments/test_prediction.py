@@ -12,8 +12,8 @@ from paretune.experiments.runs.folder import RunFolder
 from paretune.experiments.runs.run import open_run
 from paretune.experiments.runs.run_profile import profile_of
 from paretune.search.front import values_of, volume_row
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.rung import Rung
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from tests.experiments.funnel_runs import make_run
 from tests.fakes import ACCURACY, LATENCY, SIZE, GradualEvaluator
 

@@ -21,7 +21,7 @@ from paretune.experiments.terminal.tables import front_table
 from paretune.experiments.tracking.content import trial_content
 from paretune.search.variants.lanes import BASE
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.trial import Trial, count_trained
+from paretune.spaces.results.trial import Trial, count_trained
 from tests.experiments.evaluators import build_varied
 from tests.fakes import VariedEvaluator
 

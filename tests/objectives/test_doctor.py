@@ -5,7 +5,7 @@ from paretune.objectives.channels.groups import channels_of
 from paretune.objectives.doctor import examine, examine_others
 from paretune.objectives.keras_door import keras
 from paretune.objectives.working_copy.rewrites import prepare_working_copy
-from paretune.spaces.policy import Quantization
+from paretune.spaces.policies.policy import Quantization
 
 pytestmark = pytest.mark.tensorflow
 

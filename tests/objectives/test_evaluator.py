@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from paretune.objectives.evaluator import build_evaluator
+from paretune.objectives.kernels.weights import unpack_weights
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.objectives.weights import unpack_weights
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, ExportRecipe
 from paretune.spaces.errors import Infeasible, ModelRefused
-from paretune.spaces.evaluator import Split
-from paretune.spaces.layers import untouched_policy
-from paretune.spaces.objective import Direction, FileFunction, Objective
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.stage_recipes import ClusterRecipe, ExportRecipe
+from paretune.spaces.policies.layers import untouched_policy
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.evaluator import Split
+from paretune.spaces.results.objective import Direction, FileFunction, Objective
 from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract, candidate_of
-from tests.objectives.measure.test_vela import HAS_VELA
+from tests.objectives.costs.test_vela import HAS_VELA
 
 pytestmark = pytest.mark.tensorflow
 

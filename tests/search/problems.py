@@ -7,10 +7,10 @@ from paretune.search.driver import run_search
 from paretune.search.events import SearchEvent, SearchOutcome
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.policy import Quantization
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.trial import Budget, Trial
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import Budget, Trial
 from tests.fakes import ACCURACY, LATENCY, SIZE, USUAL_CHOICES, AnalyticEvaluator, with_baseline
 
 SMALL_CHOICES: dict[str, tuple[Any, ...]] = {

@@ -13,10 +13,10 @@ from paretune.search.events import SearchEvent, Ticked, TrialEnded, TrialRefused
 from paretune.search.front import find_front, hypervolume_history, values_of
 from paretune.search.proposals.references import reference_policies
 from paretune.search.simulation import ImmediateService, MemoryLedger
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import RunError
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget, TrialState, count_trained
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import Budget, TrialState, count_trained
 from tests.fakes import AnalyticEvaluator, ThreadedService, layer_specs, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem, at_least, at_most, own, search, stop_after
 

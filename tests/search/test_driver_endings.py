@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from paretune.search import driver
 from paretune.search.events import TrialEnded
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import (
     ConfigurationError,
     Infeasible,
@@ -23,10 +24,9 @@ from paretune.spaces.errors import (
     TrialError,
     WorkerLost,
 )
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import Quantization
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget, TrialState, count_trained
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.trial import Budget, TrialState, count_trained
 from tests.fakes import (
     STEPS_PER_STAGE,
     AnalyticEvaluator,

@@ -19,14 +19,14 @@ from paretune.search.front import (
     reference_point,
     values_of,
 )
-from paretune.spaces.candidate import Candidate
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.measurement import Fidelity, LayerFidelity, Measurement
-from paretune.spaces.objective import Bound, Constraint, Direction, Objective
-from paretune.spaces.policy import LayerPolicy, Policy
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.policies.policy import LayerPolicy, Policy
+from paretune.spaces.results.measurement import Fidelity, LayerFidelity, Measurement
+from paretune.spaces.results.objective import Bound, Constraint, Direction, Objective
+from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import ACCURACY, LATENCY, SIZE
 
 OBJECTIVES = (ACCURACY, SIZE)

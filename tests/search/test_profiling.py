@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from paretune.search.additive.encoding import Encoding
+from paretune.search.additive.profile import ProfilePlan
 from paretune.search.driver import run_search
 from paretune.search.events import Profiling
-from paretune.search.funnel.encoding import Encoding
-from paretune.search.funnel.profile import ProfilePlan
 from paretune.search.profiling import measure_profile
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.results.trial import Budget
 from tests.fakes import GradualEvaluator, with_baseline
 from tests.search.problems import SMALL_CHOICES, a_problem, stop_after
 

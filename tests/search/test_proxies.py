@@ -8,13 +8,13 @@ from paretune.search import proxies
 from paretune.search.proxies import HANDFUL, ProxyBook
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe, stage_share, untrained_digest
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, ExportRecipe, PruneRecipe
 from paretune.spaces.errors import LimitReached, MeasurementFailed, RunError, TrialError, WorkerLost
-from paretune.spaces.policy import Policy
-from paretune.spaces.proxy import Proxy
-from paretune.spaces.recipe import Recipe, stage_share, untrained_digest
-from paretune.spaces.rung import Rung
-from paretune.spaces.stage_recipes import ClusterRecipe, ExportRecipe, PruneRecipe
+from paretune.spaces.policies.policy import Policy
+from paretune.spaces.results.proxy import Proxy
 from tests.fakes import AnalyticEvaluator, ThreadedService
 from tests.search.problems import SMALL_CHOICES, a_problem, stop_after
 

@@ -5,11 +5,11 @@ import pytest
 from paretune.search.front import values_of
 from paretune.search.refusal import ESTIMATED, FIRST_MARGIN, SizeGate, in_bytes, size_bounds
 from paretune.search.simulation import ImmediateService
-from paretune.spaces.candidate import Limit
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import MeasurementFailed, Unsatisfiable
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import AnalyticEvaluator, raising, with_baseline
 from tests.search.problems import a_problem, at_least, at_most, own, search, stop_after
 

@@ -11,8 +11,8 @@ from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.search.stopping import StopRules
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.trial import Budget, Trial, TrialState, count_trained, stem_trained_by
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained, stem_trained_by
 from tests.fakes import AnalyticEvaluator
 from tests.search.problems import a_problem, at_least, at_most, own, search, stop_after
 

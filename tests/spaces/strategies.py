@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
 
 names = st.text("abcdefgh_0123456789/", min_size=1, max_size=8)
 

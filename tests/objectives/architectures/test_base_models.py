@@ -8,12 +8,12 @@ import pytest
 
 from paretune.objectives.architectures import base_models
 from paretune.objectives.architectures.base_models import BaseModels
+from paretune.objectives.architectures.hypermodel import find_hypermodel
 from paretune.objectives.keras_door import keras
-from paretune.objectives.loading.hypermodel import find_hypermodel
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.spaces.candidates.hyperspace import OFF
 from paretune.spaces.errors import DataError, ModelRefused
-from paretune.spaces.hyperspace import OFF
 
 pytestmark = [
     pytest.mark.tensorflow,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from paretune.objectives.architectures.base_training import train_base
+from paretune.objectives.architectures.hypermodel import Hypermodel
+from paretune.objectives.data.dataset import Dataset, Samples
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.loading.dataset import Dataset, Samples
-from paretune.objectives.loading.hypermodel import Hypermodel
 from paretune.objectives.measure.turnstile import Turnstile
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.spaces.errors import Infeasible, ModelRefused

@@ -9,13 +9,13 @@ from paretune.objectives import keras_evaluator
 from paretune.objectives.architectures import evaluator as architectures_module
 from paretune.objectives.evaluator import ArchitectureEvaluator, build_evaluator
 from paretune.objectives.settings import EvaluatorSettings
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.hyperspace import OFF
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import DataError, Infeasible, LimitReached, ModelRefused
-from paretune.spaces.evaluator import Split
-from paretune.spaces.hyperspace import OFF
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.evaluator import Split
 from tests.contracts.evaluator import SHORT_RECIPE, EvaluatorContract
 
 pytestmark = [

@@ -6,9 +6,9 @@ import pytest
 from paretune.objectives.channels.ranking import rank_channels
 from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline.copies import fresh_copy
-from paretune.objectives.weights import read_weights
-from paretune.spaces.policy import LayerPolicy, Policy
+from paretune.spaces.policies.policy import LayerPolicy, Policy
 from tests.objectives.channels.test_groups import varied
 
 pytestmark = pytest.mark.tensorflow

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.pipeline.training_data import TrainingData
-from paretune.objectives.weights import LayerWeights
-from paretune.spaces.candidate import Limit
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.stage_recipes import TENSOR, ClusterRecipe, PruneRecipe, StageRecipe
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.candidates.stage_recipes import TENSOR, ClusterRecipe, PruneRecipe, StageRecipe
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
 
 STAGES = ("prune", "cluster", "quantize")
 QAT = Quantization.INT8_QAT

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 
 from paretune.objectives.channels.remover import ChannelRemover
-from paretune.objectives.cluster_lines import lines_of
 from paretune.objectives.engine.numerics import AS_TFMOT
 from paretune.objectives.engine.stages import CompiledStages
+from paretune.objectives.kernels.cluster_lines import lines_of
+from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.reference.stages import ReferenceStages
-from paretune.objectives.weights import read_weights
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.stage_recipes import (
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.stage_recipes import (
     CHANNEL,
     CLUSTER_SCOPES,
     TENSOR,
@@ -27,6 +26,7 @@ from paretune.spaces.stage_recipes import (
     StageRecipe,
     StructureRecipe,
 )
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, residual_cnn
 
 pytestmark = pytest.mark.tensorflow

@@ -9,15 +9,15 @@ import pytest
 from paretune.objectives.engine.numerics import AS_TFMOT
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline import teacher as teachers
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.teacher import Teacher
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.tasks.output_kinds import OutputTask
-from paretune.objectives.weights import read_weights
-from paretune.spaces.candidate import Limit
+from paretune.spaces.candidates.candidate import Limit
 from paretune.spaces.errors import DataError, LimitReached
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, mlp, noise_for, policy, require_same, residual_cnn, run, task
 
 pytestmark = pytest.mark.tensorflow

@@ -5,14 +5,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from paretune.objectives.cluster_lines import lines_of
 from paretune.objectives.engine.numerics import AS_TFMOT, FAST, nearest_by_distance
 from paretune.objectives.engine.stages import CompiledStages
+from paretune.objectives.kernels.cluster_lines import lines_of
+from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline.centroid_start import present_centroids
 from paretune.objectives.reference import quantize_aware
 from paretune.objectives.reference.stages import ReferenceStages
-from paretune.objectives.weights import read_weights
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import (
     QAT,
     depthwise_cnn,

@@ -5,9 +5,9 @@ import contextlib
 import pytest
 
 from paretune.objectives.keras_door import keras, tf
+from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.stage_running import EngineOrReference
-from paretune.objectives.weights import read_weights
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import noise_for, policy, require_same, run, task
 
 pytestmark = pytest.mark.tensorflow

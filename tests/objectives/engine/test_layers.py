@@ -6,17 +6,17 @@ from functools import cache
 import numpy as np
 import pytest
 
-from paretune.objectives.cluster_lines import channel_axis, lines_of
 from paretune.objectives.engine.cluster_graph import ClusterGraph
 from paretune.objectives.engine.numerics import FAST
 from paretune.objectives.engine.prune_graph import PruneGraph
 from paretune.objectives.engine.quantize_graph import QuantizeGraph
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras, tf
+from paretune.objectives.kernels.cluster_lines import channel_axis, lines_of
+from paretune.objectives.kernels.weights import compressed_variables, read_weights
 from paretune.objectives.stage_running import EngineOrReference
-from paretune.objectives.weights import compressed_variables, read_weights
 from paretune.objectives.working_copy.rewrites import prepare_working_copy
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, noise_for, policy, run, run_all, task
 
 pytestmark = pytest.mark.tensorflow

@@ -4,8 +4,8 @@ import psutil
 import pytest
 
 from paretune.objectives.engine.stages import CompiledStages
-from paretune.objectives.weights import read_weights
-from paretune.spaces.policy import LayerPolicy
+from paretune.objectives.kernels.weights import read_weights
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, mlp, noise_for, policy, run_all
 
 pytestmark = pytest.mark.tensorflow

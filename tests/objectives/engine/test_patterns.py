@@ -7,7 +7,8 @@ import pytest
 from paretune.objectives.engine.numerics import AS_TFMOT, FAST
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras, tfmot
-from paretune.objectives.kernel_patterns import crowded_groups, view_of, why_unstructured, zero_blocks
+from paretune.objectives.kernels.patterns import crowded_groups, view_of, why_unstructured, zero_blocks
+from paretune.objectives.kernels.weights import compressed_variables, read_weights
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
 from paretune.objectives.pipeline.ramps import ramp_of
@@ -15,10 +16,9 @@ from paretune.objectives.reference.fitting import fit
 from paretune.objectives.reference.prune import _schedule
 from paretune.objectives.reference.stages import ReferenceStages
 from paretune.objectives.reference.wrapping import wrap_layers
-from paretune.objectives.weights import compressed_variables, read_weights
-from paretune.spaces.candidate import Limit
-from paretune.spaces.patterns import PATTERNS, TWO_OF_FOUR, UNSTRUCTURED, block_of
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.policies.patterns import PATTERNS, TWO_OF_FOUR, UNSTRUCTURED, block_of
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, run, task
 
 pytestmark = pytest.mark.tensorflow

@@ -8,16 +8,16 @@ import pytest
 from paretune.objectives.channels.remover import ChannelRemover
 from paretune.objectives.engine.numerics import AS_TFMOT
 from paretune.objectives.engine.stages import CompiledStages
+from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.trainer import Pipeline
 from paretune.objectives.ranks.spectrum import energies, factors, largest_rank, nearest_of_rank
 from paretune.objectives.reference.stages import ReferenceStages
-from paretune.objectives.weights import read_weights
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
 from tests.objectives.engine.small_models import QAT, noise_for, policy, require_same, residual_cnn
 
 pytestmark = pytest.mark.tensorflow

@@ -8,11 +8,11 @@ import pytest
 
 from paretune.objectives.engine.stages import CompiledStages
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.weights import read_weights
 from paretune.objectives.pipeline.optimizers import keras_optimizers
-from paretune.objectives.weights import read_weights
-from paretune.spaces import recipe
+from paretune.spaces.candidates import recipe
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policy import LayerPolicy
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import QAT, STAGES, noise_for, policy, require_same, run, run_all, task
 
 pytestmark = pytest.mark.tensorflow

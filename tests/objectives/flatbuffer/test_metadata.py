@@ -15,7 +15,7 @@ from flatbuffers.table import Table
 from paretune.objectives.flatbuffer.metadata import with_metadata
 from paretune.objectives.flatbuffer.metadata_tables import TensorNote, pack_metadata
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.file_metadata import ONLY, FileMetadata, Normalization
+from paretune.spaces.results.file_metadata import ONLY, FileMetadata, Normalization
 from tests.tiny_tflite import doubled, example_of_doubled, sum_and_product
 
 LABELS = ("zero", "one", "two", "three")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.patterns import PATTERNS, UNSTRUCTURED
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.patterns import PATTERNS, UNSTRUCTURED
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
 
 pytestmark = pytest.mark.tensorflow
 
@@ -16,8 +16,8 @@ class Patterned:
     """A model whose kernels are pruned to a pattern, and its files."""
 
     def __init__(self, model, inputs):
-        from paretune.objectives.flatbuffer.template import build_template
-        from paretune.objectives.weights import compressed_variables, read_weights
+        from paretune.objectives.kernels.weights import compressed_variables, read_weights
+        from paretune.objectives.templates.template import build_template
 
         self.model, self.inputs = model, inputs
         self.template, self.weights = build_template(model), read_weights(model)
@@ -32,10 +32,10 @@ class Patterned:
         return Policy(tuple((layer.name, decided) for layer in self.layers))
 
     def faults(self, pattern, *, read_as, form=Quantization.FLOAT32):
-        from paretune.objectives.flatbuffer.formats import quantize_file
         from paretune.objectives.flatbuffer.reader import read_fidelity
+        from paretune.objectives.formats.formats import quantize_file
+        from paretune.objectives.kernels.weights import write_weights
         from paretune.objectives.pipeline.one_shot import one_shot
-        from paretune.objectives.weights import write_weights
 
         policy = self.policy(form)
         write_weights(self.model, one_shot(self.model, self.weights, policy, pattern=pattern))

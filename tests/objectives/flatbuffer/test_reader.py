@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 import pytest
 
-from paretune.spaces.layers import LayerSpec
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.policies.layers import LayerSpec
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
 
 pytestmark = pytest.mark.tensorflow
 
@@ -22,8 +22,8 @@ class Compressed:
     """A model whose kernels have five distinct values each, and its files."""
 
     def __init__(self, model, inputs):
-        from paretune.objectives.flatbuffer.template import build_template
-        from paretune.objectives.weights import compressed_variables
+        from paretune.objectives.kernels.weights import compressed_variables
+        from paretune.objectives.templates.template import build_template
 
         self.specs = []
         for layer in model.layers:
@@ -49,8 +49,8 @@ class Compressed:
         return Policy(tuple((spec.name, LayerPolicy(**decided)) for spec in self.specs))
 
     def read(self, policy, formats, float_file=None, **settings):
-        from paretune.objectives.flatbuffer.formats import quantize_file
         from paretune.objectives.flatbuffer.reader import read_fidelity
+        from paretune.objectives.formats.formats import quantize_file
 
         float_file = float_file or self.file
         exported = quantize_file(self.template, float_file, formats, self.inputs)
@@ -85,7 +85,7 @@ def test_a_file_that_got_what_was_asked_is_clean(net, form):
     assert [layer.weights for layer in fidelity.layers] == [spec.weights for spec in net.specs]
     assert {layer.stored_as for layer in fidelity.layers} == {str(form)}
     for layer, spec in zip(fidelity.layers, net.specs, strict=True):
-        from paretune.objectives.weights import compressed_variables
+        from paretune.objectives.kernels.weights import compressed_variables
 
         kernels = [variable.numpy() for variable in compressed_variables(net.model.get_layer(spec.name))]
         assert layer.zeros == sum(int((kernel == 0).sum()) for kernel in kernels)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from paretune.spaces.errors import MeasurementFailed
-from paretune.spaces.policy import Quantization
+from paretune.spaces.policies.policy import Quantization
 
 pytestmark = pytest.mark.tensorflow
 
 
 def converted(*layers, shape):
-    from paretune.objectives.flatbuffer.template import build_template
     from paretune.objectives.keras_door import keras
+    from paretune.objectives.templates.template import build_template
 
     keras.utils.set_random_seed(4)
     inputs = keras.Input(shape, name="x")
@@ -82,8 +82,8 @@ def test_a_runner_takes_other_numbers_of_samples_later(cnn):
 def test_integers_at_the_border_are_converted(cnn):
     from ai_edge_quantizer import quantizer, recipe
 
-    from paretune.objectives.flatbuffer.calibration import activation_ranges
     from paretune.objectives.flatbuffer.graph import read_graph
+    from paretune.objectives.formats.calibration import activation_ranges
     from paretune.objectives.measure.interpreter import TfliteRunner, quiet
 
     model, template, file = cnn
@@ -134,7 +134,7 @@ def test_nothing_is_printed_while_a_file_is_opened(cnn, capfd):
 
 
 def test_sizes_are_the_file_deflated_and_the_entropy_of_its_constants(layers):
-    from paretune.objectives.flatbuffer.formats import quantize_file
+    from paretune.objectives.formats.formats import quantize_file
     from paretune.objectives.measure.sizes import file_sizes
 
     _, template, file = converted(layers.Dense(64, name="d"), shape=(64,))
@@ -178,7 +178,7 @@ def test_latency_is_a_ratio_of_pairs(cnn, layers):
 
 def test_a_file_does_not_slow_down_the_one_that_is_timed_after_it(layers):
     """LiteRT's dynamic int8 kernels leave AVX registers in a state in which its LSTM kernel takes thrice the time."""
-    from paretune.objectives.flatbuffer.formats import quantize_file
+    from paretune.objectives.formats.formats import quantize_file
     from paretune.objectives.measure.latency import measure_latency
 
     _, template, file = converted(layers.LSTM(48), layers.Dense(32, name="head"), shape=(8, 8))

@@ -8,7 +8,7 @@ import pytest
 from paretune.objectives.measure import resampling
 from paretune.objectives.measure.resampling import resample
 from paretune.spaces.errors import MeasurementFailed
-from paretune.spaces.resampling import FEWEST_RESAMPLES, RESAMPLES, difference
+from paretune.spaces.results.resampling import FEWEST_RESAMPLES, RESAMPLES, difference
 
 RIGHT = np.arange(500) % 10 > 0
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
+from paretune.objectives.data.dataset import Samples
 from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.loading.dataset import Samples
 from paretune.objectives.settings import EvaluatorSettings
 from paretune.objectives.tasks.loss_weights import loss_weights
 from paretune.objectives.tasks.output_kinds import OutputTask
-from paretune.spaces.candidate import Limit
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.rung import Rung
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.contracts.evaluator import candidate_of
 
 pytestmark = pytest.mark.tensorflow

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, r2_score
 
+from paretune.objectives.data.dataset import Dataset, Samples
 from paretune.objectives.keras_door import keras
-from paretune.objectives.loading.dataset import Dataset, Samples
 from paretune.objectives.tasks.scores import f1_macro, r2
 from paretune.objectives.tasks.task import Task, build_task
 from paretune.spaces.errors import ConfigurationError, DataError, MeasurementFailed
-from paretune.spaces.objective import Direction
+from paretune.spaces.results.objective import Direction
 
 pytestmark = pytest.mark.tensorflow
 

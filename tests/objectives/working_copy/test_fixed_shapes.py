@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from paretune.objectives.data.dataset import Dataset, Samples
 from paretune.objectives.keras_door import keras
-from paretune.objectives.loading.dataset import Dataset, Samples
 from paretune.objectives.working_copy.fixed_shapes import with_fixed_shapes
 from paretune.spaces.errors import DataError, ModelRefused
 

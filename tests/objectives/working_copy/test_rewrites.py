@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from paretune.objectives.keras_door import keras, tf
-from paretune.objectives.macs import count_macs
+from paretune.objectives.kernels.macs import count_macs
 from paretune.objectives.working_copy.rewrites import prepare_working_copy
 from paretune.spaces.errors import ModelRefused
 

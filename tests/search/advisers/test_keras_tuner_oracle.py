@@ -15,8 +15,8 @@ from paretune.search.advisers.keras_tuner_process import OracleProcess
 from paretune.search.front import values_of
 from paretune.search.settings import SamplerSettings
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.trial import TrialState
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.results.trial import TrialState
 from tests.contracts.samplers import (
     EVALUATOR,
     Build,

@@ -7,10 +7,10 @@ import pytest
 from paretune.search.advisers.keras_tuner_trials import OracleTrial, oracle_trials, scalar_cost
 from paretune.search.front import reference_point, values_of
 from paretune.search.settings import SearchProblem
-from paretune.spaces.candidate import Limit
-from paretune.spaces.policy import LayerPolicy
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.candidate import Limit
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import LayerPolicy
+from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import ACCURACY, SIZE, AnalyticEvaluator, with_baseline
 from tests.search.problems import a_problem, at_most
 

@@ -8,7 +8,7 @@ from paretune.search.advisers import optuna_samplers
 from paretune.search.advisers.sampler import PolicySampler
 from paretune.search.settings import SamplerSettings
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.trial import TrialState
+from paretune.spaces.results.trial import TrialState
 from tests.contracts.samplers import TINY, LearnerContract, SamplerContract, infeasible_proposals
 from tests.fakes import ACCURACY, AnalyticEvaluator, with_baseline
 from tests.search.problems import a_problem

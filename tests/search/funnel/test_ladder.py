@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.search import driver
+from paretune.search.additive.encoding import Encoding
 from paretune.search.events import TrialEnded
 from paretune.search.front import FloatArray, find_front, non_dominated, values_of
-from paretune.search.funnel.encoding import Encoding
 from paretune.search.funnel.ladder import TRIALS_BEFORE_REFUSALS, Ladder, by_front_region
 from paretune.search.proposals.families import LEAF
 from paretune.search.settings import SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.candidate import Candidate, Limit
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.policy import LayerPolicy, Policy, Quantization
-from paretune.spaces.proxy import Proxy, proxy_of
-from paretune.spaces.recipe import Recipe, stages_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import Recipe, stages_of
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import LayerPolicy, Policy, Quantization
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.proxy import Proxy, proxy_of
+from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import ACCURACY, SIZE, GradualEvaluator, layer_specs, with_baseline
 from tests.search.problems import a_problem, own, search
 

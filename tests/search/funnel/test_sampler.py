@@ -7,26 +7,26 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from paretune.search.additive.encoding import Encoding
+from paretune.search.additive.profile import ProfilePlan, read_profile
+from paretune.search.additive.solving import solve
 from paretune.search.events import TrialEnded
 from paretune.search.front import values_of
-from paretune.search.funnel.encoding import Encoding
-from paretune.search.funnel.profile import ProfilePlan, read_profile
 from paretune.search.funnel.sampler import FunnelSampler
 from paretune.search.funnel.settings import FunnelSettings
-from paretune.search.funnel.solving import solve
 from paretune.search.proposals.families import LEAF
 from paretune.search.proposals.references import Proposal
 from paretune.search.proxies import ProxyBook
 from paretune.search.settings import FUNNEL, SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
-from paretune.spaces.candidate import Candidate, Limit
+from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import STAGES, stage_share, stages_of
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError, MeasurementFailed
-from paretune.spaces.measurement import Measurement
-from paretune.spaces.objective import Bound, Constraint
-from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import STAGES, stage_share, stages_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.measurement import Measurement
+from paretune.spaces.results.objective import Bound, Constraint
+from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained
 from tests.contracts.samplers import EVALUATOR, Build, SamplerContract
 from tests.fakes import ACCURACY, LATENCY, SIZE, AnalyticEvaluator, GradualEvaluator, with_baseline
 from tests.search.problems import a_problem, at_least, at_most, own, search

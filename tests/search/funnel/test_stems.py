@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.search.funnel.encoding import Encoding
+from paretune.search.additive.encoding import Encoding
 from paretune.search.funnel.stems import TrainingCost
-from paretune.spaces.candidate import Candidate
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.recipe import STAGES, stage_share, stages_of, training_steps_of
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.trial import Trial, TrialState
+from paretune.spaces.candidates.candidate import Candidate
+from paretune.spaces.candidates.recipe import STAGES, stage_share, stages_of, training_steps_of
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.trial import Trial, TrialState
 from tests.fakes import AnalyticEvaluator, layer_specs
 from tests.search.problems import a_problem
 

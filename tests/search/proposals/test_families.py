@@ -6,9 +6,9 @@ import pytest
 
 from paretune.search.proposals.families import LEAF, leaves_of
 from paretune.search.simulation import ImmediateService
-from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import stages_of
-from paretune.spaces.trial import Budget, Trial, count_trained
+from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.results.trial import Budget, Trial, count_trained
 from tests.fakes import AnalyticEvaluator, layer_specs, with_baseline
 from tests.search.problems import a_problem, own, search, stop_after
 

@@ -3,9 +3,9 @@ import pytest
 from paretune.search.proposals.references import reference_policies
 from paretune.search.settings import SearchProblem
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.objective import FILE_OBJECTIVES, Bound, Constraint
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.space import SpaceSettings, build_space
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.objective import FILE_OBJECTIVES, Bound, Constraint
 from tests.fakes import ACCURACY, AnalyticEvaluator, layer_specs
 from tests.search.problems import a_problem
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from paretune.search.variants.hyperparameters import hyperparameters_of
+from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter
+from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.hyperspace import OFF, Hyperparameter
-from paretune.spaces.policy import LayerPolicy, Quantization
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import Space
-from paretune.spaces.trial import Trial
+from paretune.spaces.policies.policy import LayerPolicy, Quantization
+from paretune.spaces.policies.space import Space
+from paretune.spaces.results.trial import Trial
 from tests.fakes import AnalyticEvaluator, with_baseline
 from tests.search.problems import a_problem
 

@@ -11,14 +11,14 @@ from paretune.search.front import find_front, hypervolume, reference_point, valu
 from paretune.search.settings import FUNNEL, SamplerSettings, SearchProblem
 from paretune.search.simulation import ImmediateService, MemoryLedger
 from paretune.search.variants.lanes import BASE
+from paretune.spaces.candidates.hyperspace import default_values
+from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.rung import Rung
+from paretune.spaces.candidates.variant import recipe_hyperparameters
 from paretune.spaces.errors import ConfigurationError, Unsatisfiable
-from paretune.spaces.hyperspace import default_values
-from paretune.spaces.policy import Quantization
-from paretune.spaces.recipe import Recipe
-from paretune.spaces.rung import Rung
-from paretune.spaces.space import SpaceSettings, build_space
-from paretune.spaces.trial import Budget, Trial, TrialState, count_trained
-from paretune.spaces.variant import recipe_hyperparameters
+from paretune.spaces.policies.policy import Quantization
+from paretune.spaces.policies.space import SpaceSettings, build_space
+from paretune.spaces.results.trial import Budget, Trial, TrialState, count_trained
 from tests.fakes import ACCURACY, SIZE, VariedEvaluator
 from tests.search.problems import at_least, at_most, own, stop_after
 

@@ -1,0 +1,1 @@
+"""What a file costs to run, beyond what is measured of every file: operations, memory, energy, devices."""

@@ -1,0 +1,1 @@
+"""The data of an experiment, checked at the door."""

@@ -1,0 +1,1 @@
+"""The number format of each layer of an exported file."""

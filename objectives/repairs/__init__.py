@@ -1,0 +1,1 @@
+"""Repairs that need no training: equalised ranges, corrected biases, fresh BatchNorm statistics."""

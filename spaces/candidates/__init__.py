@@ -1,0 +1,1 @@
+"""Candidates: a policy, how it is trained, and for which base model."""

@@ -1,0 +1,1 @@
+"""Policies: what may be decided about a model, and what was decided."""

@@ -1,0 +1,1 @@
+"""Results: what is measured of a candidate, and what that is held against."""
