@@ -43,6 +43,8 @@ _FULL_WIDTH = {
         if form not in (Quantization.FLOAT32, Quantization.INT8_QAT)  # the latter's file is an int8 one
     },
 }
+#: What a file holds for each channel of a kernel, and again of a bias: a scale of 4 bytes, and a zero point of 8.
+_BYTES_A_SCALE = 12
 #: A ratio this near to 1 is none, nor is one whose rounds lie on both sides of 1.
 _EVEN = 0.03
 
@@ -57,7 +59,7 @@ def sizes(notebook: Notebook, _: Path) -> list[Line]:
         lines.append(
             Line(
                 what=f"{name}, float32 and int8: MB",
-                measured=f"{own[0]:.1f}, {own[1]:.1f}",
+                measured=f"{own[0]:.1f}, {own[1]:.1f} ({found['scales'] / 1e6:.1f} of it scales of channels)",
                 claimed=f"{published[0]}, {published[1]}",
                 verdict=", ".join(off),
             )
@@ -154,6 +156,7 @@ def _measure(kind: str, pixels: int) -> Figures:
     """Convert a classifier of random weights; runs in a process of its own."""
     import numpy as np
 
+    from paretune.objectives.flatbuffer.graph import read_graph
     from paretune.objectives.formats.formats import quantize_file
     from paretune.objectives.formats.recipes import why_impossible
     from paretune.objectives.keras_door import keras, limit_threads
@@ -171,7 +174,9 @@ def _measure(kind: str, pixels: int) -> Figures:
     ]
     samples = np.random.default_rng(0).uniform(-1, 1, (4, pixels, pixels, 3)).astype(np.float32)
     quantized = quantize_file(template, file, dict.fromkeys(possible, Quantization.INT8), [samples])
-    return {"float32": float(len(file)), "int8": float(len(quantized)), "layers": float(len(possible))}
+    own = [each.scales for each in read_graph(quantized).all_tensors() if each.scales is not None]
+    scales = sum(_BYTES_A_SCALE * len(each) for each in own if len(each) > 1)
+    return {"float32": float(len(file)), "int8": float(len(quantized)), "scales": float(scales)}
 
 
 def _uniform(bench: Bench, of: str, wanted: LayerPolicy, seed: int = 0) -> Figures:
