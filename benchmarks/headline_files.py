@@ -24,8 +24,8 @@ _PUBLISHED = {
 _CLASSIC = Case(model="models:classic_cnn", data="models:large_digits_data", steps=(608, 304, 152), batch_size=64)
 #: Steps of pruning (two epochs, and twelve), and with how many seeds. The guide takes four epochs of 60,000 images.
 _CLASSIC_STEPS = {304: 3, 1824: 1}
-#: What the guides promise of 90 % sparse files: bytes at most, and how they put it.
-_CLASSIC_SIZES = {Quantization.FLOAT32: (2.44 * 2**20, "2.44 MiB"), Quantization.INT8: (0.5e6, "about 0.5 MB")}
+#: What 90 % sparse files should take: bytes at most, and in words; the first is the guide's.
+_CLASSIC_SIZES = {Quantization.FLOAT32: (2.44 * 2**20, "2.44 MiB"), Quantization.INT8: (0.5e6, "our aim: about 0.5 MB")}
 _MLP = Case(model="models:digits_mlp", data="paretune.objectives.zoo:digits_data", steps=(456, 304, 76), batch_size=64)
 _ENERGIES = (0.95, 0.9, 0.8, 0.7, 0.5)
 
@@ -90,7 +90,7 @@ def classic(notebook: Notebook, scratch: Path) -> list[Line]:
         size, claimed = _CLASSIC_SIZES[form]
         lines += [
             _size_line(f"{what}: MB deflated", found, size, claimed),
-            _drop_line(f"{what}: accuracy lost", untouched, found, 0.002),
+            _drop_line(f"{what}: accuracy lost", untouched, found, 0.002, "our aim: "),
         ]
     return [
         *lines,
@@ -224,13 +224,13 @@ def _size_line(what: str, found: Sequence[Figures], claimed_bytes: float, claime
     return Line(what=f"classic CNN, {what}", measured=_megabytes(found), claimed=claimed, verdict=_holds(holds))
 
 
-def _drop_line(what: str, untouched: Figures, found: Sequence[Figures], most: float) -> Line:
+def _drop_line(what: str, untouched: Figures, found: Sequence[Figures], most: float, whose: str = "") -> Line:
     mean, low, high = mean_interval(untouched["test_accuracy"] - each["test_accuracy"] for each in found)
     spread = f" [{100 * low:.2f}, {100 * high:.2f}], {len(found)} seeds" if len(found) > 1 else ""
     return Line(
         what=f"classic CNN, {what}",
         measured=f"{100 * mean:.2f} points{spread}",
-        claimed=f"at most {100 * most:g} points",
+        claimed=f"{whose}at most {100 * most:g} points",
         verdict=_holds(mean <= most),
     )
 
