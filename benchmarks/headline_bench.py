@@ -125,19 +125,23 @@ class Bench:
 
         Returns:
             What the evaluator measures on the validation split; under ``test_accuracy`` and ``test_loss`` what it
-            measures on the test split; ``faults``, the number of layers whose file is not as asked; and, where that is
-            measured, ``latency`` (median of the rounds) with ``latency_low`` and ``latency_high``, their extremes.
+            measures on the test split; ``faults``, the number of layers whose file is not as asked; of ``layers``,
+            how many are ``touched`` by the policy; and, where that is measured, ``latency`` (median of the rounds)
+            with ``latency_low`` and ``latency_high``, their extremes.
         """
 
         def measure() -> Figures:
             description = self._description
+            decided = policy(description)
             candidate = Candidate(
                 architecture=description.architecture,
                 recipe=(recipe or self._case.recipe)(description.samples["train"]),
-                policy=policy(description),
+                policy=decided,
                 seed=seed,
             )
-            return self._figures(self._pool.submit(candidate, Rung.FULL, Limit()).result())
+            touched = sum(not each.is_untouched for each in decided.values())
+            figures = self._figures(self._pool.submit(candidate, Rung.FULL, Limit()).result())
+            return {**figures, "touched": float(touched), "layers": float(len(decided))}
 
         return self._notebook.figures(f"{self._case.model} {of}, seed {seed}", measure)
 

@@ -24,7 +24,10 @@ _PUBLISHED = {
 }
 
 _CLASSIC = Case(model="models:classic_cnn", data="models:large_digits_data", steps=(608, 304, 152), batch_size=64)
-_CLASSIC_SEEDS = range(3)
+#: Steps of pruning (two epochs, and twelve), and with how many seeds. The guide takes four epochs of 60,000 images.
+_CLASSIC_STEPS = {304: 3, 1824: 1}
+#: What 90 % sparse files should take: bytes at most, and in words; the first is the guide's.
+_CLASSIC_SIZES = {Quantization.FLOAT32: (2.44 * 2**20, "2.44 MiB"), Quantization.INT8: (0.5e6, "our aim: about 0.5 MB")}
 _MLP = Case(model="models:digits_mlp", data="paretune.objectives.zoo:digits_data", steps=(456, 304, 76), batch_size=64)
 _ENERGIES = (0.95, 0.9, 0.8, 0.7, 0.5)
 
@@ -42,7 +45,9 @@ _FULL_WIDTH = {
         if form not in (Quantization.FLOAT32, Quantization.INT8_QAT)  # the latter's file is an int8 one
     },
 }
-#: A ratio this near to 1 is none: rounds of one file against itself differ by as much.
+#: What a file holds for each channel of a kernel, and again of a bias: a scale of 4 bytes, and a zero point of 8.
+_BYTES_A_SCALE = 12
+#: A ratio this near to 1 is none, nor is one whose rounds lie on both sides of 1.
 _EVEN = 0.03
 
 
@@ -56,7 +61,7 @@ def sizes(notebook: Notebook, _: Path) -> list[Line]:
         lines.append(
             Line(
                 what=f"{name}, float32 and int8: MB",
-                measured=f"{own[0]:.1f}, {own[1]:.1f}",
+                measured=f"{own[0]:.1f}, {own[1]:.1f} ({found['scales'] / 1e6:.1f} of it scales of channels)",
                 claimed=f"{published[0]}, {published[1]}",
                 verdict=", ".join(off),
             )
@@ -69,26 +74,30 @@ def classic(notebook: Notebook, scratch: Path) -> list[Line]:
     with Bench(notebook, _CLASSIC, scratch) as bench:
         untouched = bench.baseline()
         half = _uniform(bench, "float16", LayerPolicy(quantization=Quantization.FLOAT16))
-        pruned, both = (
-            [
-                _uniform(bench, f"sparsity 0.9, {form}", LayerPolicy(sparsity=0.9, quantization=form), seed)
-                for seed in _CLASSIC_SEEDS
-            ]
+        pruned = [
+            (steps, form, [_pruned(bench, steps, form, seed) for seed in range(seeds)])
+            for steps, seeds in _CLASSIC_STEPS.items()
             for form in (Quantization.FLOAT32, Quantization.INT8)
-        )
-    smaller = half["raw_bytes"] / untouched["raw_bytes"]
-    return [
+        ]
+    raw, smaller = untouched["raw_bytes"] / 1e6, half["raw_bytes"] / untouched["raw_bytes"]
+    lines = [
         Line(
             what="classic CNN: MB, raw and deflated; accuracy",
-            measured=f"{untouched['raw_bytes'] / 1e6:.2f}, {_megabytes([untouched])}; {_accuracy(untouched)}",
+            measured=f"{raw:.2f}, {_megabytes([untouched])}; {_accuracy(untouched)}",
             claimed="12.52, 11.63 MiB",
-        ),
-        _size_line("90 % sparse: MB deflated", pruned, 2.44 * 2**20, "2.44 MiB"),
-        _drop_line("90 % sparse: accuracy lost", untouched, pruned, 0.002),
-        _size_line("90 % sparse, int8: MB deflated", both, 0.5e6, "about 0.5 MB"),
-        _drop_line("90 % sparse, int8: accuracy lost", untouched, both, 0.002),
+        )
+    ]
+    for steps, form, found in pruned:
+        what = f"90 % sparse in {steps} steps, {form}"
+        size, claimed = _CLASSIC_SIZES[form]
+        lines += [
+            _size_line(f"{what}: MB deflated", found, size, claimed),
+            _drop_line(f"{what}: accuracy lost", untouched, found, 0.002, "our aim: "),
+        ]
+    return [
+        *lines,
         Line(
-            what="float16: raw file",
+            what="classic CNN, float16: raw file",
             measured=f"{smaller:.3f} of float32",
             claimed="half",
             verdict=_holds(smaller <= 0.505),
@@ -116,10 +125,13 @@ def latency(notebook: Notebook, scratch: Path) -> list[Line]:
                     verdict=verdict,
                 )
             )
-        lines += [
-            Line(what=f"{name}, {option}: latency", measured=_ratio(found), verdict=_speed(found))
-            for option, found in full
-        ]
+        for option, found in full:
+            some = (
+                ""
+                if found["touched"] == found["layers"]
+                else f", {found['touched']:.0f} of {found['layers']:.0f} layers"
+            )
+            lines.append(Line(what=f"{name}, {option}{some}: latency", measured=_ratio(found), verdict=_speed(found)))
     return lines
 
 
@@ -146,6 +158,7 @@ def _measure(kind: str, pixels: int) -> Figures:
     """Convert a classifier of random weights; runs in a process of its own."""
     import numpy as np
 
+    from paretune.objectives.flatbuffer.graph import read_graph
     from paretune.objectives.formats.formats import quantize_file
     from paretune.objectives.formats.recipes import why_impossible
     from paretune.objectives.keras_door import keras, limit_threads
@@ -163,11 +176,23 @@ def _measure(kind: str, pixels: int) -> Figures:
     ]
     samples = np.random.default_rng(0).uniform(-1, 1, (4, pixels, pixels, 3)).astype(np.float32)
     quantized = quantize_file(template, file, dict.fromkeys(possible, Quantization.INT8), [samples])
-    return {"float32": float(len(file)), "int8": float(len(quantized)), "layers": float(len(possible))}
+    own = [each.scales for each in read_graph(quantized).all_tensors() if each.scales is not None]
+    scales = sum(_BYTES_A_SCALE * len(each) for each in own if len(each) > 1)
+    return {"float32": float(len(file)), "int8": float(len(quantized)), "scales": float(scales)}
 
 
 def _uniform(bench: Bench, of: str, wanted: LayerPolicy, seed: int = 0) -> Figures:
     return bench.trial(of, lambda description: uniform_policy(description.layers, wanted), seed=seed)
+
+
+def _pruned(bench: Bench, steps: int, form: Quantization, seed: int) -> Figures:
+    def recipe(samples: int) -> Recipe:
+        return replace(_CLASSIC, steps=(steps, *_CLASSIC.steps[1:])).recipe(samples)
+
+    def policy(description: ModelDescription) -> Policy:
+        return uniform_policy(description.layers, LayerPolicy(sparsity=0.9, quantization=form))
+
+    return bench.trial(f"sparsity 0.9 in {steps} steps, {form}", policy, recipe=recipe, seed=seed)
 
 
 def _timed(bench: Bench, of: str, wanted: LayerPolicy) -> Figures:
@@ -201,13 +226,13 @@ def _size_line(what: str, found: Sequence[Figures], claimed_bytes: float, claime
     return Line(what=f"classic CNN, {what}", measured=_megabytes(found), claimed=claimed, verdict=_holds(holds))
 
 
-def _drop_line(what: str, untouched: Figures, found: Sequence[Figures], most: float) -> Line:
+def _drop_line(what: str, untouched: Figures, found: Sequence[Figures], most: float, whose: str = "") -> Line:
     mean, low, high = mean_interval(untouched["test_accuracy"] - each["test_accuracy"] for each in found)
     spread = f" [{100 * low:.2f}, {100 * high:.2f}], {len(found)} seeds" if len(found) > 1 else ""
     return Line(
         what=f"classic CNN, {what}",
         measured=f"{100 * mean:.2f} points{spread}",
-        claimed=f"at most {100 * most:g} points",
+        claimed=f"{whose}at most {100 * most:g} points",
         verdict=_holds(mean <= most),
     )
 
@@ -229,6 +254,6 @@ def _ratio(found: Figures) -> str:
 
 
 def _speed(found: Figures) -> str:
-    if found["latency"] < 1 - _EVEN:
+    if found["latency"] < 1 - _EVEN and found["latency_high"] < 1:
         return "faster"
-    return "slower" if found["latency"] > 1 + _EVEN else "no faster"
+    return "slower" if found["latency"] > 1 + _EVEN and found["latency_low"] > 1 else "no faster"

@@ -55,7 +55,7 @@ def clusters(notebook: Notebook, scratch: Path) -> list[Line]:
     lines = []
     with Bench(notebook, _CLUSTERED, scratch) as bench:
         for form in (Quantization.FLOAT32, Quantization.INT8):
-            for count in (4, 8):
+            for count in (2, 4, 8):
                 own = [_clustered(bench, "channel", count, form, seed) for seed in _SEEDS]
                 same = _count_of_size(bench, own[0]["size_bytes"], form)
                 whole = [_clustered(bench, "tensor", same, form, seed) for seed in _SEEDS]

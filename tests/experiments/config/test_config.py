@@ -190,7 +190,10 @@ def test_whole_numbers_and_fractions_give_one_recipe() -> None:
          "stop_when, recipe, search, budget, tracking, metadata. Did you mean 'space'? (digits.yaml line 3)"),
         ("budget:\n  minutes: 5\n  trails: 7\n", "Unknown key 'trails' in `budget`; known are trials, minutes, "
          "training_steps. Did you mean 'trials'? (digits.yaml line 5)"),
-        ("space:\n  sparsity:\n  - 0\n  - 1.2\n", "`sparsity` must be a number in [0, 1), got 1.2 (digits.yaml line 6)."),
+        (
+            "space:\n  sparsity:\n  - 0\n  - 1.2\n",
+            "`sparsity` must be a number in [0, 1), got 1.2 (digits.yaml line 6).",
+        ),
         ("space: {sparsity: .nan}", "`sparsity` must be a number in [0, 1), got nan (digits.yaml line 3)."),
         ("space:\n  layers:\n    head: {clusters: [1]}", "`clusters` must be none or a whole number of at least 2, "
          "got 1 (layer 'head', digits.yaml line 5)."),
