@@ -29,8 +29,8 @@ from grids import GRIDS
 from quality_report import attainment_picture, quality_report
 from replay import Course
 
-#: Table, contender, seed, and full trials at most.
-Key = tuple[str, str, int, int]
+#: Table, contender, seed, full trials at most, and the share of the volume at which it is stopped.
+Key = tuple[str, str, int, int, float]
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     tables = asked.tables.split(",")
     # contender by contender, so that what an interrupted comparison has kept can be compared
     keys = [
-        (table, name, seed, asked.trials)
+        (table, name, seed, asked.trials, asked.until)
         for name in asked.contenders.split(",")
         for table in tables
         for seed in range(asked.seeds if CONTENDERS[name].is_random else 1)
@@ -82,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--contenders", default=",".join(able), help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--seeds", type=int, default=20, help="of every contender that draws numbers")
     parser.add_argument("--trials", type=int, default=400, help="full trials after which a contender is stopped")
+    parser.add_argument("--until", type=float, default=1.0, help="share of the hypervolume at which it is stopped too")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--keep", type=Path, help="file of finished courses, which are not replayed again")
     parser.add_argument("--report-only", action="store_true", help="replay nothing; report what --keep holds")

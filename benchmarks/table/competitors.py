@@ -1,11 +1,13 @@
 """The samplers that Paretune is compared with, run as their own documentation shows, on the same table.
 
 They get what helps them for nothing: sizes as logarithms, the bound on the accuracy as a constraint, trained stages
-that are shared, and a policy that they propose again costs nothing and is not counted.
+that are shared, and a policy that they propose again costs nothing and is not counted; it is told the known result, as
+Optuna's FAQ advises. Who proposes nothing new for long is given a policy at random.
 """
 
 import itertools
 import math
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,12 +18,13 @@ import optuna
 from replay import Course, Staircase
 from tabular import Table, TabularEvaluator
 
+from paretune.search.proposals.untried import draw_untried
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.policies.policy import Policy
 
-#: Repeats in a row after which a sampler is taken to have nothing new to say.
-_MOST_REPEATS = 200
+#: Repeats in a row after which a policy is drawn at random instead: what Paretune does with Optuna's samplers.
+_MOST_REPEATS = 20
 
 SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
@@ -47,6 +50,10 @@ class _Bench:
         self._began = time.perf_counter()
         self.course = Course()
 
+    def knows(self, digest: str) -> bool:
+        """Return whether the policy of this digest has been measured."""
+        return digest in self._known
+
     def measure(self, policy: Policy) -> tuple[float, float, bool]:
         """Return accuracy and size, and whether the policy is new."""
         if policy.digest in self._known:
@@ -70,9 +77,10 @@ class _Bench:
         return accuracy, size, True
 
 
-def run_optuna(table: Table, name: str, seed: int, trials: int, *, most_drop: float) -> Course:
-    """Run one of :data:`SAMPLERS` for so many different policies."""
+def run_optuna(table: Table, name: str, seed: int, trials: int, *, until: float, most_drop: float) -> Course:
+    """Run one of :data:`SAMPLERS` for so many different policies, or until a share of the volume is covered."""
     bench = _Bench(table)
+    draws = random.Random(seed)  # noqa: S311  # no secret depends on it
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         each.name: optuna.distributions.IntDistribution(0, len(each.choices) - 1)
@@ -86,7 +94,12 @@ def run_optuna(table: Table, name: str, seed: int, trials: int, *, most_drop: fl
         warnings.simplefilter("ignore")  # experimental arguments
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=SAMPLERS[name](seed))
         repeats = 0
-        while len(bench.course.volume) < trials and repeats < _MOST_REPEATS:
+        while not bench.course.is_over(trials, until):
+            if repeats == _MOST_REPEATS:
+                untried = draw_untried(space, bench.knows, draws)
+                if untried is None:
+                    break
+                study.enqueue_trial(dict(untried.choice))
             trial = study.ask(distributions)
             accuracy, size, is_new = bench.measure(space.policy({key: int(trial.params[key]) for key in distributions}))
             trial.set_constraint("accuracy", least - accuracy)

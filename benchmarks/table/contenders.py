@@ -16,7 +16,7 @@ from paretune.spaces.results.trial import Budget
 #: What accuracy may be lost: the edge of the volume that the tables are scored by.
 MOST_DROP = 0.1
 #: The funnel is done long before.
-_MOST_FUNNEL_TRIALS = 100
+_MOST_FUNNEL_TRIALS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,11 @@ CONTENDERS: Mapping[str, Contender] = {
 }
 
 
-def run_contender(table: str, name: str, seed: int, trials: int) -> Course:
-    """Search a table once."""
+def run_contender(table: str, name: str, seed: int, trials: int, until: float) -> Course:
+    """Search a table once, for so many full trials or until a share of the volume is covered."""
     recorded, contender = read_table(table), CONTENDERS[name]
     if name in SAMPLERS:
-        return run_optuna(recorded, name, seed, trials, most_drop=MOST_DROP)
+        return run_optuna(recorded, name, seed, trials, until=until, most_drop=MOST_DROP)
     if name == "uniform grid":
         return run_uniform(recorded)
     problem = problem_of(
@@ -68,4 +68,4 @@ def run_contender(table: str, name: str, seed: int, trials: int) -> Course:
         constraints=(Constraint(objective="accuracy", bound=Bound.DROP, value=MOST_DROP),),
         budget=Budget(trials=min(trials, _MOST_FUNNEL_TRIALS)),
     )
-    return replay(recorded, problem)
+    return replay(recorded, problem, until=until)

@@ -1,5 +1,6 @@
 """Search a table in virtual time, and note after every trial what had been spent and how good the front was."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,10 @@ class Course:
     seconds: list[float] = field(default_factory=list)
     search_seconds: list[float] = field(default_factory=list)
     points: list[tuple[float, float]] = field(default_factory=list)
+
+    def is_over(self, trials: int, until: float) -> bool:
+        """Return whether so many full trials have been made, or so large a share of the volume is covered."""
+        return len(self.volume) >= trials or (bool(self.volume) and self.volume[-1] >= until)
 
     def note(
         self,
@@ -132,8 +137,8 @@ class Staircase:
         return float(moocore.hypervolume(rows, ref=np.array([-accuracy, np.log2(size_bytes)])))
 
 
-def replay(table: Table, problem: SearchProblem) -> Course:
-    """Search a table as the command would, and return the course."""
+def replay(table: Table, problem: SearchProblem, *, until: float = math.inf) -> Course:
+    """Search a table as the command would, at most until a share of the volume is covered, and return the course."""
     watch = _Watch(table)
     ledger = MemoryLedger()
     untouched = untouched_policy(problem.space.layers)
@@ -147,7 +152,7 @@ def replay(table: Table, problem: SearchProblem) -> Course:
         watch.inner,
         ledger,
         notify=watch.hear,
-        stop_requested=lambda: len(watch.course.volume) >= full,
+        stop_requested=lambda: watch.course.is_over(full, until),
         clock=clock,
     )
     return watch.course
