@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -225,6 +225,7 @@ def read_profile(plan: ProfilePlan, proxies: Mapping[str, Proxy], metric: str, s
     base = proxies.get(plan.base.digest)
     if base is None:
         return None
+    base = proxies[plan.base.digest] = _of_known_latency(base)
     of_file = _FileBytes(list(proxies.values()))
     rises = {name: rises_of(plan, name, proxies, base) for name in plan.amounts}
     costs = []
@@ -272,6 +273,17 @@ def _file_change(plan: ProfilePlan, option: Option, proxies: Mapping[str, Proxy]
 def _latency(proxy: Proxy, base: Proxy) -> float:
     """Return a latency ratio; that of the base where it was not measured, because formats and ranks decide it."""
     return proxy.values.get("latency_ratio", base.values.get("latency_ratio", 0.0))
+
+
+def _of_known_latency(base: Proxy) -> Proxy:
+    """Put the latency ratio of the uncompressed model right: it is 1, whatever one noisy measurement of it says.
+
+    Every rise is told from it, so that one that was measured too slow would make whatever changes nothing look faster,
+    once for every layer.
+    """
+    if not base.policy.is_untouched or "latency_ratio" not in base.values:
+        return base
+    return replace(base, values={**base.values, "latency_ratio": 1.0})
 
 
 def _additivity(plan: ProfilePlan, proxies: Mapping[str, Proxy], base: Proxy) -> Additivity:

@@ -234,6 +234,17 @@ def test_where_latency_was_not_measured_it_is_that_of_the_number_formats() -> No
 # The additive problem
 
 
+def test_a_slow_measurement_of_the_uncompressed_model_makes_nothing_look_fast() -> None:
+    proxies = proxies_of(SMALL)
+    base = proxies[SMALL.base.digest]
+    disturbed = replace(base, values={**base.values, "latency_ratio": 1.2})
+    expected, found = profile_of(SMALL, proxies), profile_of(SMALL, {**proxies, SMALL.base.digest: disturbed})
+    assert SMALL.base.is_untouched
+    assert found.base.values["latency_ratio"] == 1
+    for right, costs in zip(expected.costs, found.costs, strict=True):
+        assert costs.latency == pytest.approx(right.latency)
+
+
 def test_the_solved_problem_counts_the_whole_file_and_latency_only_where_it_is_an_objective() -> None:
     profile = profile_of(SMALL)
     without_latency, with_latency = (
