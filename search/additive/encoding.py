@@ -85,6 +85,13 @@ class Encoding:
         """How many options each unit has."""
         return np.array([len(unit.options) for unit in self.units])
 
+    @cached_property
+    def pinned(self) -> Policy:
+        """What is decided about the layers about which nothing is searched."""
+        searched = {layer for unit in self.units for layer in unit.layers}
+        policy = self.policy_of(self.base.tolist())
+        return Policy(tuple(entry for entry in policy.entries if entry[0] not in searched))
+
     def row_of(self, choice: Mapping[str, int]) -> tuple[int, ...]:
         """Return the row of a combination of choices."""
         return tuple(

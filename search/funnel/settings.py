@@ -23,7 +23,7 @@ class FunnelSettings:
         leaves: Whether policies that share a trained stem are looked for on purpose.
     """
 
-    seeds: int = 20
+    seeds: int = 10
     explore_every: int = 10
     shortlist: int = 6
     thrift: float = 0.25

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune.search.front import FloatArray
+from paretune.search.learning.kernel import Points
 from paretune.search.learning.residual import GaussianProcess, likeliest_kernel
 
 
@@ -25,7 +26,7 @@ class Experience:
 
 def process_of_all(known: Sequence[Experience]) -> GaussianProcess:
     """Return a regression of what is left after training on what was lost untrained, over trials of all models."""
-    untrained = np.concatenate([each.untrained for each in known])
+    untrained = Points(np.concatenate([each.untrained for each in known]))
     trained = np.concatenate([each.trained for each in known])
     return GaussianProcess(untrained, trained, likeliest_kernel(untrained, trained))
 

@@ -11,8 +11,10 @@ from paretune.search.additive.widths import Widths
 from paretune.search.front import FloatArray, values_of, volume_row
 from paretune.search.learning.changes import AMOUNT_SPREAD, LATENCY_SPREAD, SIZE_SPREAD, Changes, Spread
 from paretune.search.learning.experience import Experience, farthest_recovery, process_of_all
+from paretune.search.learning.kernel import Kernel, Points, points_of_choice
 from paretune.search.learning.prediction import Bend, Prediction
-from paretune.search.learning.residual import MOST_POINTS, GaussianProcess, Kernel, likeliest_kernel, points_of_choice
+from paretune.search.learning.residual import MOST_POINTS, GaussianProcess, likeliest_kernel
+from paretune.search.learning.untrained import TrainsNothing
 from paretune.search.settings import SearchProblem
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.results.objective import Direction, Objective
@@ -76,6 +78,7 @@ class Predictor:
         self._kernels: dict[tuple[str, int], Kernel] = {}
         self._changes: dict[str, Changes] = {}
         self._of_others: Callable[[], Sequence[Experience]] = lambda: ()
+        self._trains_nothing = TrainsNothing(encoding)
 
     def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
         """From now on, as long as its own trials are too few, go by what trials of other models tell."""
@@ -203,7 +206,7 @@ class Predictor:
         if self._goes_by_others and objective.name == self._metric.name:
             return self._as_others(rows)
         if self.trained >= ENOUGH_TRIALS:
-            return self._process(objective).predict(self._features(rows))
+            return self._process(objective).predict(self._points(rows))
         return None
 
     @property
@@ -212,7 +215,7 @@ class Predictor:
 
     def _as_others(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         process = process_of_all([self.experience(), *self._of_others()])
-        return process.predict(self._shared_features(rows))
+        return process.predict(Points(self._shared_features(rows)))
 
     def _bend(self, objective: Objective) -> Bend:
         base = volume_row(self._common, [objective])[0]
@@ -220,14 +223,38 @@ class Predictor:
 
     def _process(self, objective: Objective) -> GaussianProcess:
         if objective.name not in self._learnt:
-            rows = np.array([row for row, _ in self._told])
+            rows = self._rows([row for row, _ in self._told])
             costs = self._bend(objective)(np.array([volume_row(values, [objective])[0] for _, values in self._told]))
-            features = self._features(rows)
+            alone, others = self._settled_rows()
+            settled = self._settled_costs(objective, np.concatenate([others, alone]))
             first = points_of_choice(len(rows))
             if (objective.name, first) not in self._kernels:
-                self._kernels[objective.name, first] = likeliest_kernel(features[:first], costs[:first])
-            self._learnt[objective.name] = GaussianProcess(features, costs, self._kernels[objective.name, first])
+                # from what does not depend on when it is asked: the profile's, and the first trials
+                points = self._points(np.concatenate([alone, rows[:first]]))
+                known = np.concatenate([settled[len(others) :], costs[:first]])
+                self._kernels[objective.name, first] = likeliest_kernel(points, known)
+            beside = np.concatenate([others, alone])
+            is_untried = ~(beside[:, None, :] == rows[None, :, :]).all(axis=2).any(axis=1)
+            points = self._points(np.concatenate([beside[is_untried], rows]))
+            known = np.concatenate([settled[is_untried], costs])
+            self._learnt[objective.name] = GaussianProcess(points, known, self._kernels[objective.name, first])
         return self._learnt[objective.name]
+
+    def _points(self, rows: IntArray) -> Points:
+        return Points(self._features(rows), rows, self._trains_nothing.luck(rows))
+
+    def _settled_rows(self) -> tuple[IntArray, IntArray]:
+        """Return the policies that need no trial, for they train nothing and were measured: of the profile, and others.
+
+        None as long as there is no profile, which measures those that decide one thing all at once.
+        """
+        alone, others = self._trains_nothing.among(self._proxies if self._profile is not None else ())
+        return alone[self.is_known(alone)], others[self.is_known(others)]
+
+    def _settled_costs(self, objective: Objective, rows: IntArray) -> FloatArray:
+        """Return what policies that train nothing cost, on the scale that is learnt: their untrained rise stays."""
+        rise = self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0]
+        return self._bend(objective)(volume_row(self._baseline, [objective])[0] + rise)
 
     @property
     def _told(self) -> list[tuple[tuple[int, ...], Mapping[str, float]]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from paretune.search.additive.knapsack import farthest_first
 from paretune.search.front import FloatArray
+from paretune.search.learning.kernel import Points
 from paretune.search.learning.residual import GaussianProcess, likeliest_kernel
 from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter, all_values, normal_values
 
@@ -68,9 +69,9 @@ class Scout:
         if len(told) < _ENOUGH:
             (following,) = farthest_first(self._places, 1, taken=taken) or [int(left[0])]
             return self._all[following]
-        places, volumes = np.array([place for place, _ in told]), np.array([volume for _, volume in told])
+        places, volumes = Points(np.array([place for place, _ in told])), np.array([volume for _, volume in told])
         process = GaussianProcess(places, volumes, likeliest_kernel(places, volumes))
-        mean, deviation = process.predict(self._places[left])
+        mean, deviation = process.predict(Points(self._places[left]))
         return self._all[int(left[np.argmax(mean + _HOPE * deviation)])]
 
     def _neighbours(self) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from paretune.search.learning.experience import Experience, farthest_recovery, process_of_all
+from paretune.search.learning.kernel import Points
 from paretune.search.learning.predictor import ENOUGH_OF_ITS_OWN, ENOUGH_TRIALS
 from tests.search.learning.test_predictor import profiled
 
@@ -31,7 +32,7 @@ def test_where_nothing_has_recovered_nothing_is_hoped_for() -> None:
 def test_what_is_left_is_learnt_over_the_trials_of_all_models() -> None:
     rises = np.linspace(0, 3, 12)
     halves = [experience(part.tolist(), (2 * part).tolist()) for part in (rises[::2], rises[1::2])]
-    mean, _ = process_of_all(halves).predict(np.array([[1.0, 0.1, 0.0], [2.0, 0.2, 0.0]]))
+    mean, _ = process_of_all(halves).predict(Points(np.array([[1.0, 0.1, 0.0], [2.0, 0.2, 0.0]])))
     assert mean == pytest.approx([2.0, 4.0], abs=0.1)
 
 

@@ -13,7 +13,7 @@ from paretune.search.learning.prediction import Prediction
 from paretune.search.learning.predictor import ENOUGH_TRIALS, Predictor
 from paretune.search.settings import SearchProblem
 from paretune.spaces.candidates.candidate import Limit
-from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.recipe import Recipe, stages_of
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.policies.policy import Policy
 from paretune.spaces.policies.quantization import Quantization
@@ -52,6 +52,9 @@ class Lab:
 
     def proxy(self, row: Sequence[int]) -> Proxy:
         return proxy_of("", Recipe(), self.encoding.policy_of(row), self.measure(row, Rung.PROXY))
+
+    def stores_in_four_bits(self, row: Sequence[int]) -> bool:
+        return any(each.quantization is Quantization.INT4 for each in self.encoding.policy_of(row).values())
 
     def use_profile(self, is_measured: Any = lambda policy: True) -> None:
         plan = ProfilePlan(self.encoding)
@@ -311,3 +314,23 @@ def test_what_is_told_in_another_order_is_guessed_the_same() -> None:
         guesses.append(lab.predictor.predict(lab.rows(OTHERS)))
     assert (guesses[0].mean == guesses[1].mean).all()
     assert (guesses[0].deviation == guesses[1].deviation).all()
+
+
+def test_what_trains_nothing_is_expected_to_stay_as_it_was_measured() -> None:
+    """Training wins back what pruning loses; four bits lose as much, and nothing trains them."""
+
+    class Unforgiving(AnalyticEvaluator):
+        def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
+            pruned = sum(0.1 * decided.sparsity for decided in policy.values()) * (0.0 if rung is Rung.FULL else 1.0)
+            lost = pruned + sum(0.05 * (decided.quantization is Quantization.INT4) for decided in policy.values())
+            return {**super()._values(policy, rung), "accuracy": 0.95 - lost, "loss": lost}
+
+    choices = {"clusters": (None,), "quantization": (Quantization.FLOAT32, Quantization.INT4), "sparsity": (0.0, 0.5)}
+    lab = profiled(Unforgiving(), choices=choices, objectives=(ACCURACY, SIZE))
+    rows = lab.rows(400)
+    lab.train(np.array([row for row in rows if not lab.stores_in_four_bits(row)][:12]))
+    idle = np.array([row for row in rows if not stages_of(lab.encoding.policy_of(row))][:6])
+    assert len(idle) > 1
+    for row in idle.tolist():
+        lab.predictor.note(tuple(row), lab.proxy(row))
+    assert lab.predictor.predict(idle).mean[:, 0] == pytest.approx(lab.costs(idle)[:, 0], abs=0.01)
