@@ -79,6 +79,7 @@ class Predictor:
         self._changes: dict[str, Changes] = {}
         self._of_others: Callable[[], Sequence[Experience]] = lambda: ()
         self._trains_nothing = TrainsNothing(encoding)
+        self._settled: set[tuple[int, ...]] = set()
 
     def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
         """From now on, as long as its own trials are too few, go by what trials of other models tell."""
@@ -114,6 +115,8 @@ class Predictor:
     def note(self, row: tuple[int, ...], proxy: Proxy) -> None:
         """Take note of what a policy measures untrained."""
         self._proxies[row] = proxy
+        if self._trains_nothing(np.array([row]))[0]:
+            self._settled.add(row)
         if any(row == trained for trained, _ in self._trained.values()):
             self._forget()
 
@@ -248,7 +251,7 @@ class Predictor:
 
         None as long as there is no profile, which measures those that decide one thing all at once.
         """
-        alone, others = self._trains_nothing.among(self._proxies if self._profile is not None else ())
+        alone, others = self._trains_nothing.among(self._settled if self._profile is not None else ())
         return alone[self.is_known(alone)], others[self.is_known(others)]
 
     def _settled_costs(self, objective: Objective, rows: IntArray) -> FloatArray:
