@@ -6,6 +6,7 @@ import numpy as np
 
 from paretune.search.additive.encoding import IntArray
 from paretune.search.front import FloatArray
+from paretune.search.learning.kernel import differing
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,4 @@ class Changes:
 
 def _shared(rows: IntArray, others: IntArray) -> FloatArray:
     """Return how many options each two policies share, and one; shape (rows, others)."""
-    # options fit into 16 bits; whole columns at a time, several times as fast as comparing 64 bits across rows
-    columns, other_columns = (np.ascontiguousarray(each.T, dtype=np.uint16) for each in (rows, others))
-    shared = np.ones((len(rows), len(others)), dtype=np.uint16)
-    for column, other in zip(columns, other_columns, strict=True):
-        shared += column[:, None] == other[None, :]
-    return shared.astype(np.float64)
+    return np.asarray(rows.shape[1] + 1.0 - differing(rows, others))
