@@ -7,7 +7,8 @@ and short trainings count as cost. A full trial is a policy whose file was measu
 leaf that shares its trained weights with another or not.
 
 With ``--keep courses.jsonl`` every finished search is kept at once, and the same command goes on where it was
-interrupted; ``--report-only`` reports what is there so far.
+interrupted; ``--report-only`` reports what is there so far. ``--until 0.98`` stops a search once it covers so much, so
+that slow ones can be given as many trials as they need.
 """
 
 import argparse
