@@ -24,6 +24,7 @@ from paretune.objectives.kernels.patterns import KernelView, view_of, why_unstru
 from paretune.objectives.kernels.tfmot_support import activation_name, clusters, is_relu, prunes, trains_activation
 from paretune.objectives.kernels.weights import compressed_variables
 from paretune.objectives.ranks.spectrum import energies
+from paretune.spaces.policies.decompositions import CHANNELS, SPATIAL, has_window
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.patterns import PATTERNS, TWO_OF_FOUR
 from paretune.spaces.policies.quantization import Quantization
@@ -73,9 +74,11 @@ def _with_rank(spec: LayerSpec, layer: Any, not_split: Mapping[str, str]) -> Lay
     elif spec.name in not_split:
         reason = f"The kernel cannot be stored as two: {not_split[spec.name]}"
     else:
-        found = energies(compressed_variables(layer)[0].numpy())
-        if found:
-            return replace(spec, energies=found)
+        kernel = compressed_variables(layer)[0].numpy()
+        spatial = energies(kernel, SPATIAL) if has_window(kernel.shape) else ()
+        spec = replace(spec, energies=energies(kernel, CHANNELS), spatial_energies=spatial)
+        if spec.energies:
+            return spec
         reason = "No two kernels are smaller than this one."
     return replace(spec, refusals={**spec.refusals, "rank": reason})
 

@@ -104,6 +104,7 @@ def _layer(row: Mapping[str, Any]) -> LayerSpec:
         "weight_shape": tuple(row["weight_shape"]),
         "reads": tuple(row.get("reads", ())),
         "energies": tuple(row.get("energies", ())),
+        "spatial_energies": tuple(row.get("spatial_energies", ())),
         "quantizations": tuple(Quantization(mode) for mode in row["quantizations"]),
     }
     return LayerSpec(**{**row, **lists})

@@ -18,6 +18,7 @@ from paretune.objectives.kernels.weights import LayerWeights, compressed_variabl
 from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.stages import StageTask
+from paretune.spaces.policies.decompositions import CHANNELS
 
 
 class ClusterGraph:
@@ -26,7 +27,7 @@ class ClusterGraph:
     Layers that a policy does not cluster use their weights as they are, and are held to their zeros and ranks.
     """
 
-    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str) -> None:
+    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str, decomposition: str = CHANNELS) -> None:
         """Wrap a copy of every layer of ``model`` that tfmot clusters.
 
         Args:
@@ -34,6 +35,7 @@ class ClusterGraph:
             numerics: How to compute.
             places: The largest cluster count.
             scope: What shares one set of clusters: the whole ``tensor`` or a ``channel``.
+            decomposition: How ranks split kernels.
         """
         self._clustered: dict[str, _Clustered] = {}
 
@@ -49,7 +51,7 @@ class ClusterGraph:
         self.model, self.variables = wrapped_model(model, wrap)
         self._holds = {
             layer.name: [
-                (index, Hold(self.variables[layer.name][index], places, axis=None))
+                (index, Hold(self.variables[layer.name][index], places, axis=None, decomposition=decomposition))
                 for index in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers

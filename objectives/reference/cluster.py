@@ -59,7 +59,12 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
                 _start_again(layer, task)
     hold = holder(
         [
-            Held(variable=variable, zeros=task.keeps_zeros(name), rank=decided.rank)
+            Held(
+                variable=variable,
+                zeros=task.keeps_zeros(name),
+                rank=decided.rank,
+                decomposition=task.decomposition,
+            )
             for name, decided in policy.items()
             if decided.clusters is None and (task.keeps_zeros(name) or decided.rank is not None)
             for variable in compressed_variables(wrapped.get_layer(name))

@@ -7,6 +7,7 @@ from typing import Any
 
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.policies.decompositions import CHANNELS, DECOMPOSITIONS
 from paretune.spaces.policies.patterns import UNSTRUCTURED, require_pattern
 from paretune.spaces.suggest import nearest
 
@@ -100,15 +101,20 @@ class StructureRecipe(StageRecipe):
         criterion: Which channels go: those whose filters have the smallest ``l1`` norm (Li et al. 2017, Pruning filters
             for efficient ConvNets), or whose pooled activations have the smallest ``entropy`` over the training samples
             (Luo & Wu 2017, An entropy-based pruning method for CNN compression).
+        decomposition: How a rank splits the kernel of a convolution: by ``channels``, or ``spatial``, see
+            :mod:`paretune.spaces.policies.decompositions`.
     """
 
     epochs: float = 4.0
     criterion: str = "l1"
+    decomposition: str = CHANNELS
 
     def __post_init__(self) -> None:
         StageRecipe.__post_init__(self)
-        if self.criterion not in CRITERIA:
-            raise ConfigurationError(f"`criterion` must be {' or '.join(CRITERIA)}, got {self.criterion!r}.")
+        for name, known in (("criterion", CRITERIA), ("decomposition", DECOMPOSITIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigurationError(f"`{name}` must be {' or '.join(known)}, got {value!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
