@@ -101,10 +101,9 @@ def _summary(content: CardContent) -> str:
 
 
 def _ranks(trial: Trial, ranks: str) -> str:
-    which = "of its columns and one of its rows"
     is_spatial = trial.candidate.recipe.structure.decomposition == SPATIAL
-    spatial = f"; where one has a window, that is one {which}" if is_spatial else ""
-    return f"Kernels of rank {ranks} are stored as two{spatial}. "
+    how = ", those of a window as a column of it and a row of it" if is_spatial else ""
+    return f"Kernels of rank {ranks} are stored as two{how}. "
 
 
 def _pattern(trial: Trial) -> str:

@@ -71,9 +71,11 @@ def decomposition_in(policy: Policy, recipe: Recipe) -> str:
 
 
 def stage_recipe(stage: str, policy: Policy, recipe: Recipe) -> StageRecipe:
-    """Return the settings of a stage; a decomposition that the policy does not depend on is the default one."""
+    """Return the settings of a stage; which channels go, and how ranks split kernels, as by default where none do."""
     if stage == "structure":
-        return replace(recipe.structure, decomposition=decomposition_in(policy, recipe))
+        has_narrow = any(decided.channels < 1 for decided in policy.values())
+        criterion = recipe.structure.criterion if has_narrow else StructureRecipe().criterion
+        return replace(recipe.structure, criterion=criterion, decomposition=decomposition_in(policy, recipe))
     found: StageRecipe = getattr(recipe, stage)
     return found
 
@@ -97,8 +99,9 @@ def untrained_digest(architecture: str, recipe: Recipe, policy: Policy) -> str:
     That is which channels go, how ranks split kernels, what zeros keep to and what shares a set of clusters, each where
     the policy has any; and the repairs of the file.
     """
+    structure: Any = stage_recipe("structure", policy, recipe)
     settings = {
-        "structure": [recipe.structure.criterion, decomposition_in(policy, recipe)],
+        "structure": [structure.criterion, structure.decomposition],
         "prune": recipe.prune.pattern,
         "cluster": recipe.cluster.scope,
     }

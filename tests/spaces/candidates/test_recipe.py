@@ -134,6 +134,7 @@ def test_a_teacher_makes_another_stem_and_a_repair_of_the_file_does_not() -> Non
 def test_settings_of_a_stage_decide_about_untrained_files_where_the_policy_needs_the_stage() -> None:
     others = (
         ("channels", 0.5, Recipe(structure=StructureRecipe(criterion="entropy"))),
+        ("rank", 4, Recipe(structure=StructureRecipe(decomposition="spatial"))),
         ("sparsity", 0.5, Recipe(prune=PruneRecipe(pattern="2:4"))),
         ("clusters", 8, Recipe(cluster=ClusterRecipe(scope="channel"))),
     )
@@ -143,6 +144,25 @@ def test_settings_of_a_stage_decide_about_untrained_files_where_the_policy_needs
         assert [untrained_digest("a", other, policy) != plain for _, _, other in others] == [
             knob == each for each, _, _ in others
         ]
+
+
+def test_policies_that_a_setting_of_the_structure_stage_is_not_about_are_trained_once_whatever_it_says() -> None:
+    criterion, decomposition = StructureRecipe(criterion="entropy"), StructureRecipe(decomposition="spatial")
+    for decided, said, unsaid in (
+        (LayerPolicy(channels=0.5), criterion, decomposition),
+        (LayerPolicy(rank=4), decomposition, criterion),
+    ):
+        policy = Policy((("conv", decided),))
+        plain, heard, unheard = (
+            Candidate(architecture="a", recipe=Recipe(structure=each), policy=policy).stem_digest
+            for each in (StructureRecipe(), said, unsaid)
+        )
+        assert plain == unheard != heard
+
+
+def test_how_ranks_split_kernels_is_one_of_two_ways() -> None:
+    with pytest.raises(ConfigurationError, match=r"`decomposition` must be channels or spatial, got 'tucker'\."):
+        StructureRecipe(decomposition="tucker")
 
 
 def test_a_proxy_trains_nothing_and_a_full_trial_everything() -> None:
