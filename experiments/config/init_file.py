@@ -99,7 +99,7 @@ objectives: [metric, size_bytes]
 
 # How each candidate is retrained, stage by stage. More epochs: better results, slower trials.
 recipe:
-  structure: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, criterion: l1}}
+  structure: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, criterion: l1}}  # also decomposition
   prune: {{epochs: 4, learning_rate: 0.001, batch_size: 64, schedule: cosine, pruning_schedule: polynomial}}
   cluster: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine, initialisation: linear, scope: tensor}}
   quantize: {{epochs: 2, learning_rate: 0.001, batch_size: 64, schedule: cosine}}

@@ -80,9 +80,14 @@ def test_a_kernel_of_low_rank_lacks_its_removed_channels_and_those_that_it_reads
     assert not result.weights["branch"][0][:, :, gone].any()
 
 
-@pytest.mark.parametrize("how", [CHANNELS, SPATIAL])
 @pytest.mark.parametrize(
-    "decided", [pytest.param(POLICY, marks=pytest.mark.slow, id="every stage"), pytest.param(NARROW, id="narrow")]
+    ("decided", "how"),
+    [
+        pytest.param(NARROW, CHANNELS, id="narrow"),
+        pytest.param(NARROW, SPATIAL, id="narrow, spatial", marks=pytest.mark.slow),
+        pytest.param(POLICY, CHANNELS, id="every stage", marks=pytest.mark.slow),
+        pytest.param(POLICY, SPATIAL, id="every stage, spatial", marks=pytest.mark.slow),
+    ],
 )
 def test_the_engine_trains_low_ranks_as_the_reference_does(decided, how):
     compiled, reference = (trained(flow, decided=decided, how=how).weights for flow in ("compiled", "reference"))
