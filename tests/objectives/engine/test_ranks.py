@@ -45,13 +45,18 @@ NARROW = policy(stem=LayerPolicy(channels=0.8, rank=2), branch=LayerPolicy(chann
 
 
 @cache
-def trained(flow, rung=Rung.FULL, decided=POLICY, how=CHANNELS):
+def pipeline(flow):
+    """Return what trains every candidate of a flow, one after the other, as a worker does."""
     model = residual_cnn()
     data, weights = noise_for(model), read_weights(model)
     runner = CompiledStages(model, data, numerics=AS_TFMOT) if flow == "compiled" else ReferenceStages(model, data)
     remover = ChannelRemover(model, weights, data.inputs)
-    pipeline = Pipeline(model, weights, data.samples, remover, runner, StageTree({}))
-    return pipeline.train(Candidate(architecture="", recipe=RECIPES[how], policy=decided, seed=3), rung, Limit())
+    return Pipeline(model, weights, data.samples, remover, runner, StageTree({}))
+
+
+@cache
+def trained(flow, rung=Rung.FULL, decided=POLICY, how=CHANNELS):
+    return pipeline(flow).train(Candidate(architecture="", recipe=RECIPES[how], policy=decided, seed=3), rung, Limit())
 
 
 def rank_of(kernel, how=CHANNELS):

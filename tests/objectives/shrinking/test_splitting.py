@@ -162,6 +162,17 @@ def test_two_kernels_meet_in_as_many_channels_as_the_rank(split, name, how):
         assert layer.weights == RANK * sum(sides(keras_layer, how))
 
 
+def test_the_first_of_two_goes_over_every_column_and_the_second_over_the_rows_that_are_left(split):
+    from paretune.objectives.costs.file_costs import file_costs
+
+    each = split("strided", SPATIAL)
+    other = sum(np.prod(size) for size in ((5, 10, 9, 60), (5, 4, 10, 72), (3, 2, 11, 90)))  # the whole ones
+    head = file_costs(each.whole)["macs"] - other
+    columns = 5 * 14 * 3 * 4 + 5 * 10 * 4 * 9 + 3 * 4 * 3 * 10
+    rows = 5 * 10 * 9 * 5 + 5 * 4 * 10 * 2 + 3 * 2 * 11 * 3
+    assert file_costs(each.file)["macs"] - head == RANK * (columns + rows)
+
+
 @pytest.mark.parametrize(
     ("form", "most"),
     [
