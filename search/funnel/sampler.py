@@ -264,8 +264,8 @@ class FunnelSampler:
         if not len(useful):
             return []
         sizes = np.log2(front.costs[useful, 1:2]) if front.has_bytes else guess.mean[useful][:, self._amount_column]
-        # the mildest one is left out: it is next to the uncompressed model
-        chosen = farthest_first(sizes, count, taken=[int(sizes.argmax())])
+        # the mildest of several is left out: it is next to the uncompressed model
+        chosen = farthest_first(sizes, count, taken=[int(sizes.argmax())] if len(useful) > 1 else [])
         return [tuple(front.options[useful[index]].tolist()) for index in chosen]
 
     @property

@@ -115,6 +115,11 @@ def test_seeds_that_train_nothing_come_first_and_differ_in_size() -> None:
     assert min(sizes) == sizes[0] < 0.6 * max(sizes)
 
 
+def test_a_format_that_beats_all_others_is_the_only_one_of_them() -> None:
+    found = trials_of(trials=2, choices={**CHOICES, "quantization": (Quantization.FLOAT16,)})
+    assert [bool(stages_of(trial.candidate.policy)) for trial in found] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     "pinned", [{"conv0": {"sparsity": 0.5}}, {"conv1": {"quantization": Quantization.INT8_QAT}}], ids=["pruned", "qat"]
 )
