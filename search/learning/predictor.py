@@ -35,8 +35,9 @@ _ANYTHING = 1e3
 _LEAST_SHARE = 1e-3
 #: Deviation of what is known.
 _EXACT = 1e-6
-#: What adding up effects may miss where nothing is trained, as a share of the sum and of the baseline's metric.
-_SUM_DEVIATION, _FLOOR_DEVIATION = 0.3, 5e-4
+#: What adding up effects may miss where nothing is trained, as a share of the sum; and what a measurement may, as a
+#: share of the baseline's metric.
+_SUM_DEVIATION, _MEASURED_DEVIATION = 0.3, 5e-4
 #: Losses rise by orders of magnitude; around this rise their scale turns from linear to logarithmic.
 _TURNING_LOSS = 0.2
 
@@ -223,8 +224,7 @@ class Predictor:
         sign = -1 if objective.direction is Direction.MAXIMIZE else 1
         base = sign * {**self._baseline, **self._base_values}[objective.name]
         is_measured = np.array([row in self._proxies for row in map(tuple, rows.tolist())], dtype=bool)
-        added_up = _SUM_DEVIATION * np.abs(rise) + _FLOOR_DEVIATION * (abs(base) or 1.0)
-        deviation = np.where(is_measured, _EXACT, added_up)
+        deviation = np.where(is_measured, 0.0, _SUM_DEVIATION * np.abs(rise)) + _MEASURED_DEVIATION * (abs(base) or 1.0)
         return np.where(free, base + rise, guess[0]), np.where(free, deviation, guess[1])
 
     @property
