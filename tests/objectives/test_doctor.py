@@ -139,14 +139,14 @@ def test_layers_that_no_knob_covers_are_reported_with_the_reason():
     shared = layers.Dense(4, name="shared")
     x = keras.Input((6, 4))
     y = layers.TimeDistributed(layers.Dense(4), name="each")(shared(shared(x)))
-    y = layers.MultiHeadAttention(2, 2, name="attention")(y, y)
+    y = layers.EinsumDense("abc,bcd->abd", output_shape=(6, 4), name="einsum")(y)
     y = layers.BatchNormalization()(layers.LayerNormalization(name="norm")(y))
     model = prepare_working_copy(keras.Model(x, layers.Dense(3, name="head")(y))).model
     assert [spec.name for spec in examined(model)] == ["head"]
     assert examine_others(model) == {
         "shared": "It is used 2 times; shared layers stay as trained.",
         "each": "No knob reaches a Dense layer inside TimeDistributed; it stays float32.",
-        "attention": "No knob covers MultiHeadAttention layers; it stays float32.",
+        "einsum": "Its kernel is no matrix of inputs by outputs in 'abc,bcd->abd'; it stays float32.",
         "norm": "No knob covers LayerNormalization layers; it stays float32.",
     }
 
