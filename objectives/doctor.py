@@ -83,11 +83,12 @@ def _with_rank(spec: LayerSpec, layer: Any, not_split: Mapping[str, str]) -> Lay
 
 
 def _with_channels(spec: LayerSpec, channels: ModelChannels) -> LayerSpec:
-    group, reads = channels.group_of(spec.name), channels.read_by(spec.name)
+    spec = replace(spec, reads=channels.read_by(spec.name), inputs_each=channels.inputs_each(spec.name))
+    group = channels.group_of(spec.name)
     if group is not None and group.channels > 1:
-        return replace(spec, channels=group.channels, channel_group=group.name, reads=reads)
+        return replace(spec, channels=group.channels, channel_group=group.name)
     reason = channels.refusals.get(spec.name, f"{spec.kind} layers make no channels that could go one by one.")
-    return replace(spec, reads=reads, refusals={**spec.refusals, "channels": reason})
+    return replace(spec, refusals={**spec.refusals, "channels": reason})
 
 
 def examine_others(model: Any) -> Mapping[str, str]:

@@ -73,8 +73,13 @@ def test_layers_that_lose_channels_together_name_their_group_and_what_they_read(
     first, second, head = examined(prepare_working_copy(model).model)
     assert (first.channels, first.channel_group, first.reads) == (4, "first", ())
     assert (second.channels, second.channel_group, second.reads) == (4, "first", ("first",))
-    assert (head.channels, head.channel_group, head.reads) == (0, "", ("first",))
+    assert (head.channels, head.channel_group, head.reads, head.inputs_each) == (0, "", ("first",), (1,))
     assert head.refusals["channels"] == "They are outputs of the model."
+
+
+def test_how_many_inputs_a_channel_is_behind_a_flattened_image_is_told():
+    specs = specs_of(layers.Conv2D(4, 3, name="conv"), layers.Flatten(), layers.Dense(3, name="head"))
+    assert (specs["head"].reads, specs["head"].inputs_each) == (("conv",), (36,))
 
 
 def test_an_embedding_is_pruned_and_clustered_but_not_trained_quantized():
