@@ -126,7 +126,7 @@ def require_static_int8(graph: Graph) -> None:
 
 def _command() -> list[str]:
     if importlib.util.find_spec("ethosu") is not None:
-        return [sys.executable, "-m", "ethosu.vela.vela"]
+        return [sys.executable, "-m", "ethosu.vela"]
     found = shutil.which("vela")
     if found is None:
         raise ConfigurationError(
