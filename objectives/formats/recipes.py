@@ -46,25 +46,16 @@ _ANYWHERE = frozenset({Quantization.FLOAT32, Quantization.FLOAT16})
 _FOLLOWER_NAMES = """
     ADD SUB MUL MEAN AVERAGE_POOL_2D MAX_POOL_2D CONCATENATION RESHAPE SOFTMAX LOGISTIC TANH RELU HARD_SWISH GELU PAD
     PADV2 MIRROR_PAD TRANSPOSE STRIDED_SLICE SLICE SPLIT PACK UNPACK MAXIMUM RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
-    SPACE_TO_DEPTH BATCH_MATMUL
+    SPACE_TO_DEPTH
 """
 _FOLLOWERS: Mapping[str, Any] = {name: _Names(name) for name in _FOLLOWER_NAMES.split()}
-#: Operators that lose too much in eight bits (the insides of a layer normalisation); what they feed stays float too.
-_DELICATE = frozenset(("RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV", "SUM", "EXP", "LOG", "POW"))
-#: Numbers beyond this stand for minus infinity, as attention adds it to the scores that are masked: next to them, eight
-#: or sixteen bits leave nothing of all others.
-_INFINITE = 1e6
+#: Operators that lose too much in eight bits (the insides of a layer normalisation), or are slower (the products of
+#: attention: in int8, LiteRT takes almost five times as long for a whole transformer). What they feed stays float too:
+#: scores of attention that are masked are minus infinity, next to which integers leave nothing of the others.
+_DELICATE = frozenset(("RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV", "SUM", "EXP", "LOG", "POW", "BATCH_MATMUL"))
 #: Operators with kernels that no layer of a policy may own.
 _KERNELS = frozenset(
-    (
-        *TOOL_OPERATORS,
-        "BATCH_MATMUL",
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_RNN",
-        "WHILE",
-        "GATHER",
-        "CONV_3D",
-    )
+    (*TOOL_OPERATORS, "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE", "GATHER", "CONV_3D")
 )
 
 
@@ -214,22 +205,12 @@ def _followers(graph: Graph, given: Mapping[str, Quantization]) -> Sequence[tupl
         formats = frozenset[Quantization]().union(*(reaching.get(number, frozenset()) for number in operator.inputs))
         if graph.scope(operator) in given:
             formats = frozenset({given[graph.scope(operator)]})
-        elif (
-            operator.kind in _DELICATE
-            or (operator.kind in _KERNELS and _has_kernel(graph, operator))
-            or _masks(graph, operator)
-        ):
+        elif operator.kind in _DELICATE or (operator.kind in _KERNELS and _has_kernel(graph, operator)):
             formats = frozenset({Quantization.FLOAT32})
         elif operator.kind in _FOLLOWERS and len(formats) == 1 and next(iter(formats)).is_static:
             followers.append((operator, next(iter(formats))))
         reaching |= dict.fromkeys(operator.outputs, formats)
     return followers
-
-
-def _masks(graph: Graph, operator: Operator) -> bool:
-    inputs = [graph.named(operator, number) for number in operator.inputs if number >= 0]
-    constants = [graph.stored(each) for each in inputs if each.is_constant and each.dtype == "FLOAT32"]
-    return any(float(np.abs(constant).max(initial=0.0)) > _INFINITE for constant in constants)
 
 
 def _has_kernel(graph: Graph, operator: Operator) -> bool:
