@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paretune.search.additive.encoding import Encoding, IntArray
 from paretune.search.front import FloatArray
 from paretune.search.settings import SearchProblem
-from paretune.spaces.candidates.recipe import STAGES, stages_of
+from paretune.spaces.candidates.recipe import STAGES
 from paretune.spaces.candidates.rung import Rung
-from paretune.spaces.policies.policy import Policy
 from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.trial import Trial, TrialState
 
@@ -34,7 +32,7 @@ class TrainingCost:
         steps = np.array([getattr(problem.recipe, stage).steps(samples) for stage in STAGES], dtype=np.float64)
         self._codes = [_stage_codes(encoding, unit) for unit in range(len(encoding.units))]
         self._alike = [[_others_alike(codes, option) for option in range(len(codes))] for codes in self._codes]
-        self._always_needed = _needed_by_pinned_layers(encoding)
+        self._always_needed = np.array([stage in encoding.pinned_stages for stage in STAGES])
         is_possible = np.any([(codes > 0).any(axis=0) for codes in self._codes], axis=0) | self._always_needed
         self._shares = steps / max(1.0, steps[is_possible].sum())
         self._trained: set[bytes] = set()
@@ -83,14 +81,6 @@ class TrainingCost:
 def _others_alike(codes: IntArray, option: int) -> list[int]:
     """Return the other options that decide the same for every stage."""
     return [int(other) for other in np.flatnonzero((codes == codes[option]).all(axis=1)) if other != option]
-
-
-def _needed_by_pinned_layers(encoding: Encoding) -> NDArray[np.bool_]:
-    """Mark the stages that layers need about which nothing is searched."""
-    searched = {layer for unit in encoding.units for layer in unit.layers}
-    policy = encoding.policy_of(encoding.base.tolist())
-    pinned = Policy(tuple(entry for entry in policy.entries if entry[0] not in searched))
-    return np.array([stage in stages_of(pinned) for stage in STAGES])
 
 
 def _stage_codes(encoding: Encoding, unit: int) -> IntArray:

@@ -68,9 +68,11 @@ def most_steps(recipe: Recipe, searched: Sequence[Hyperparameter], samples: int)
     for stage in STAGES:
         settings = getattr(recipe, stage)
         choices = {each.name: each.choices for each in searched}
-        epochs = max(choices.get(f"{_RECIPE}.{stage}.epochs", (settings.epochs,)))
         batch_size = min(choices.get(f"{_RECIPE}.{stage}.batch_size", (settings.batch_size,)))
-        total += replace(settings, epochs=epochs, batch_size=batch_size).steps(samples, Rung.FULL)
+        total += max(
+            replace(settings, epochs=epochs, batch_size=batch_size).steps(samples, Rung.FULL)
+            for epochs in choices.get(f"{_RECIPE}.{stage}.epochs", (settings.epochs,))
+        )
     return total
 
 

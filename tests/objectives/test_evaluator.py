@@ -260,7 +260,8 @@ def test_codebooks_of_few_values_reach_the_file_in_every_format(keras_evaluator,
 
 
 @pytest.mark.parametrize(
-    ("clusters", "sparsity", "scope"), [(2, 0.0, "channel"), (2, 0.0, "tensor"), (3, 0.5, "channel")]
+    ("clusters", "sparsity", "scope"),
+    [(2, 0.0, "channel"), pytest.param(2, 0.0, "tensor", marks=pytest.mark.slow), (3, 0.5, "channel")],
 )
 def test_binary_and_ternary_weights_are_trained_to_be_rounded(keras_evaluator, clusters, sparsity, scope):
     asked = few_values(keras_evaluator, clusters, sparsity, Quantization.INT8_QAT, scope)

@@ -147,3 +147,11 @@ def test_settings_of_a_stage_decide_about_untrained_files_where_the_policy_needs
 
 def test_a_proxy_trains_nothing_and_a_full_trial_everything() -> None:
     assert [rung.epochs_share for rung in Rung] == [0.0, 0.25, 1.0]
+
+
+def test_small_data_gets_more_passes_unless_the_recipe_says_how_many() -> None:
+    stages = (PruneRecipe(), ClusterRecipe())
+    assert [stage.steps(64_000) for stage in stages] == [4000, 2000]
+    assert [stage.steps(300) for stage in stages] == [200, 100]
+    assert PruneRecipe().steps(300, Rung.SHORT) == 50
+    assert PruneRecipe(epochs=4).steps(300) == 20
