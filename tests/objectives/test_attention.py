@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from paretune.objectives.channels.groups import channels_of
+from paretune.objectives.costs.vela import require_static_int8
 from paretune.objectives.doctor import examine
 from paretune.objectives.exporting import Exporter
 from paretune.objectives.flatbuffer.graph import read_graph
@@ -20,6 +21,7 @@ from paretune.objectives.working_copy.rewrites import prepare_working_copy
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import Recipe
 from paretune.spaces.candidates.stage_recipes import PruneRecipe
+from paretune.spaces.errors import Infeasible
 from paretune.spaces.policies.policy import LayerPolicy, Policy
 from paretune.spaces.policies.quantization import Quantization
 from tests.objectives.conftest import with_random_weights
@@ -126,6 +128,10 @@ def test_the_scores_of_attention_stay_float():
     graph = read_graph(exported(decided, Recipe())[0].contents)
     scores = [operator for operator in graph.operators if operator.kind in ("BATCH_MATMUL", "SOFTMAX")]
     assert [graph.named(each, each.inputs[0]).dtype for each in scores] == ["FLOAT32"] * 6
+    with pytest.raises(
+        Infeasible, match=r"BATCH_MATMUL '.*' has FLOAT32 with FLOAT32; no format makes integers of it$"
+    ):
+        require_static_int8(graph)
 
 
 @pytest.mark.parametrize("pattern", ["2:4", "4x1", "1x2"])
