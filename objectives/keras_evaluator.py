@@ -20,6 +20,7 @@ from paretune.objectives.formats.refusals import refused_formats
 from paretune.objectives.keras_door import tf
 from paretune.objectives.kernels.weights import LayerWeights, pack_weights, read_weights
 from paretune.objectives.loading.functions import function_digest, is_function_reference
+from paretune.objectives.measure.agreement import require_faithful_file
 from paretune.objectives.measure.example import record_example
 from paretune.objectives.measure.graph_latencies import GraphLatencies
 from paretune.objectives.measure.interpreter import TfliteRunner
@@ -91,6 +92,7 @@ class KerasEvaluator:
         calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
         self._exporter = Exporter(self._model, self._weights, calibration)
         self._template, self.baseline_file = self._exporter.template, self._exporter.baseline_file
+        require_faithful_file(self._template, self.baseline_file, self._model, self._data.train.inputs)
         self._recalibrate = Recalibration(self._model, self._data.train.inputs)
         self._asked = AskedObjectives(settings, self._where_integers_run)
         require_free_names(settings, self._task.objective.name)

@@ -113,7 +113,7 @@ class _Pruned(MaskThrough, PruneLowMagnitude):  # type: ignore[misc]  # tfmot is
             pruning_schedule=self.pruning_schedule,
             block_size=self.block_size,
             block_pooling_type=self.block_pooling_type,
-            kind=type(self.layer).__name__,
+            layer=self.layer,
             pattern=self._pattern,
             target=lambda: self.schedule.target,
             numerics=self._numerics,

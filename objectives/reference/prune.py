@@ -98,7 +98,7 @@ class _Patterned(PruneLowMagnitude):  # type: ignore[misc]  # tfmot is untyped
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         self.pruning_obj = PatternMasks(
-            kind=type(self.layer).__name__,
+            layer=self.layer,
             pattern=self._pattern,
             target=lambda: tf.constant(self._sparsity, tf.float32),
             training_step_fn=lambda: self.pruning_step,

@@ -25,6 +25,8 @@ class LayerSpec:
         channels: Output channels; 0 where they cannot be removed.
         channel_group: The first of the layers whose channels are removed together; empty where they cannot be.
         reads: Channel groups whose channels this layer takes as input: it gets narrower with them.
+        inputs_each: For each of ``reads``: how many inputs of the kernel each of its channels is; a flattened image has
+            many.
         energies: Which share of its squared singular values the kernel keeps, as a matrix of inputs by outputs, if the
             first one, two, ... stay: for all ranks that make it smaller. Empty where it cannot be stored as two.
         spatial_energies: The same of the spatial decomposition; empty where it has none either.
@@ -48,6 +50,7 @@ class LayerSpec:
     channels: int = 0
     channel_group: str = ""
     reads: tuple[str, ...] = ()
+    inputs_each: tuple[int, ...] = ()
     energies: tuple[float, ...] = ()
     spatial_energies: tuple[float, ...] = ()
     prunable: bool = True

@@ -10,6 +10,7 @@ from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.kernels.weights import unpack_weights
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.templates import conversion
 from paretune.spaces.candidates.candidate import Candidate, Limit
 from paretune.spaces.candidates.recipe import layers_under
 from paretune.spaces.candidates.rung import Rung
@@ -170,6 +171,36 @@ def test_a_proxy_comes_out_the_same_whatever_was_trained_before(keras_evaluator)
     assert [proxy.fidelity for proxy in again] == [proxy.fidelity for proxy in reversed(first)]
 
 
+LSTM_AND_GRU = """
+import numpy as np
+import tf_keras as keras
+
+
+def model():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 4))
+    x = keras.layers.LSTM(5, return_sequences=True, name="lstm")(inputs)
+    x = keras.layers.GRU(5, name="gru")(x)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="kind")(x))
+
+
+def data():
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(60, 6, 4)).astype(np.float32), generator.integers(0, 3, 60)
+"""
+
+
+@pytest.mark.slow
+def test_a_model_that_its_file_computes_otherwise_is_refused_before_anything_is_searched(tmp_path, monkeypatch):
+    """As the converter leaves it, the file starts the GRU from the state that the LSTM ended in."""
+    (tmp_path / "states.py").write_text(LSTM_AND_GRU)
+    settings = EvaluatorSettings(model="states:model", data="states:data", beside=str(tmp_path))
+    assert build_evaluator(settings).describe().layers
+    monkeypatch.setattr(conversion, "with_own_states", lambda file: file)
+    with pytest.raises(ModelRefused, match="must compute what the Keras model computes, but its output 'kind' is off"):
+        build_evaluator(settings)
+
+
 @pytest.mark.slow
 def test_what_is_asked_for_beyond_is_measured_of_every_file(settings):
     """Of the uncompressed file too, for which the one in int8 stands where only integers run."""
@@ -231,7 +262,8 @@ def test_codebooks_of_few_values_reach_the_file_in_every_format(keras_evaluator,
 
 
 @pytest.mark.parametrize(
-    ("clusters", "sparsity", "scope"), [(2, 0.0, "channel"), (2, 0.0, "tensor"), (3, 0.5, "channel")]
+    ("clusters", "sparsity", "scope"),
+    [(2, 0.0, "channel"), pytest.param(2, 0.0, "tensor", marks=pytest.mark.slow), (3, 0.5, "channel")],
 )
 def test_binary_and_ternary_weights_are_trained_to_be_rounded(keras_evaluator, clusters, sparsity, scope):
     asked = few_values(keras_evaluator, clusters, sparsity, Quantization.INT8_QAT, scope)

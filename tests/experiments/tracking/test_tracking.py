@@ -530,6 +530,7 @@ def test_a_finished_search_is_recorded_whole_and_sync_proves_the_front(place: Pa
     assert not (place / "mlruns").exists()
 
 
+@pytest.mark.slow  # one process is killed, and MLflow started three times
 def test_a_killed_coordinator_leaves_no_run_running_and_resuming_goes_on_in_the_same_one(place: Path) -> None:
     search = start(place, "search", "exp.yaml", seconds=20)
     try:
