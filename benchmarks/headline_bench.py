@@ -160,7 +160,8 @@ class Bench:
         return figures | (self._latency(file) if self._rounds else {})
 
     def _latency(self, file: bytes) -> dict[str, float]:
-        ratios = [_even_ratio(file, self._uncompressed.artifacts["model.tflite"]) for _ in range(self._rounds)]
+        base = self._uncompressed.artifacts["model.tflite"]
+        ratios = [measure_latency(file, base, threads=1).ratio for _ in range(self._rounds)]
         return {"latency": float(np.median(ratios)), "latency_low": min(ratios), "latency_high": max(ratios)}
 
     @cached_property
@@ -177,12 +178,3 @@ class Bench:
     @cached_property
     def _uncompressed(self) -> Measurement:
         return self._pool.baseline()
-
-
-def _even_ratio(file: bytes, base: bytes) -> float:
-    """Return the ratio of two latencies, measured in turn, each file once in either role.
-
-    A file of microseconds runs up to a fifth slower than itself by where in memory it comes to lie, and the one that
-    is loaded first lies otherwise; what the roles give or take cancels out.
-    """
-    return float(np.sqrt(measure_latency(file, base, threads=1).ratio / measure_latency(base, file, threads=1).ratio))

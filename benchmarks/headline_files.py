@@ -9,7 +9,8 @@ from figures import mean_interval
 from headline_bench import Bench, Figures, Line, Notebook
 from trial_runs import call_apart
 
-from paretune.spaces.candidates.recipe import Recipe
+from paretune.spaces.candidates.recipe import Recipe, layers_under
+from paretune.spaces.policies.decompositions import CHANNELS, SPATIAL
 from paretune.spaces.policies.normal_form import normal_form
 from paretune.spaces.policies.policy import LayerPolicy, Policy
 from paretune.spaces.policies.quantization import Quantization
@@ -29,7 +30,11 @@ _CLASSIC_STEPS = {304: 3, 1824: 1}
 #: What 90 % sparse files should take: bytes at most, and in words; the first is the guide's.
 _CLASSIC_SIZES = {Quantization.FLOAT32: (2.44 * 2**20, "2.44 MiB"), Quantization.INT8: (0.5e6, "our aim: about 0.5 MB")}
 _MLP = Case(model="models:digits_mlp", data="paretune.objectives.zoo:digits_data", steps=(456, 304, 76), batch_size=64)
-_ENERGIES = (0.95, 0.9, 0.8, 0.7, 0.5)
+#: What has ranks: name, decompositions as they are told, and energies.
+_RANKED = (
+    ("digits MLP 64-512-512-10", _MLP, {CHANNELS: ""}, (0.95, 0.9, 0.8, 0.7, 0.5)),
+    ("ResNet-8", CASES["resnet8-demo"], {CHANNELS: ", by channels", SPATIAL: ", spatial"}, (0.9, 0.8, 0.7)),
+)
 
 _TIMED = {
     "ResNet-8": CASES["resnet8"],
@@ -136,22 +141,25 @@ def latency(notebook: Notebook, scratch: Path) -> list[Line]:
 
 
 def rank(notebook: Notebook, scratch: Path) -> list[Line]:
-    """Store the kernels of a dense network as two of lower rank."""
-    with Bench(notebook, _MLP, scratch, rounds=5) as bench:
-        untouched = bench.baseline()
-        found = [
-            (energy, bench.trial(f"energy {energy}", lambda about, energy=energy: _of_rank(about, energy)))
-            for energy in _ENERGIES
+    """Store the kernels of a network as two of lower rank."""
+    lines = []
+    for name, case, ways, energies in _RANKED:
+        with Bench(notebook, case, scratch, rounds=5) as bench:
+            untouched = bench.baseline()
+            found = [("full rank", untouched)]
+            for how, suffix in ways.items():
+                of_energy = [(f"energy {energy}{suffix}", energy) for energy in energies]
+                found += [(what, _of_rank(bench, case, what, energy, how)) for what, energy in of_energy]
+        lines += [
+            Line(
+                what=f"{name}, {what}: accuracy; deflated; latency",
+                measured=f"{_accuracy(own)}; {own['size_bytes'] / 1000:.0f} kB; {_ratio(own)}",
+                claimed=f"{own['macs'] / untouched['macs']:.2f}x the MACs",
+                verdict="" if own is untouched else _speed(own),
+            )
+            for what, own in found
         ]
-    return [
-        Line(
-            what=f"digits MLP 64-512-512-10, {what}: accuracy; deflated; latency",
-            measured=f"{_accuracy(own)}; {own['size_bytes'] / 1000:.0f} kB; {_ratio(own)}",
-            claimed=f"{own['macs'] / untouched['macs']:.2f}x the MACs",
-            verdict="" if own is untouched else _speed(own),
-        )
-        for what, own in [("full rank", untouched), *((f"energy {energy}", own) for energy, own in found)]
-    ]
+    return lines
 
 
 def _measure(kind: str, pixels: int) -> Figures:
@@ -214,10 +222,16 @@ def _one_step(_: int) -> Recipe:
     )
 
 
-def _of_rank(description: ModelDescription, energy: float) -> Policy:
-    return Policy(
-        tuple((spec.name, normal_form(spec, LayerPolicy(rank=spec.rank_of(energy)))) for spec in description.layers)
-    )
+def _of_rank(bench: Bench, case: Case, of: str, energy: float, how: str) -> Figures:
+    def recipe(samples: int) -> Recipe:
+        usual = case.recipe(samples)
+        return replace(usual, structure=replace(usual.structure, decomposition=how))
+
+    def policy(description: ModelDescription) -> Policy:
+        layers = layers_under(recipe(description.samples["train"]), description.layers)
+        return Policy(tuple((spec.name, normal_form(spec, LayerPolicy(rank=spec.rank_of(energy)))) for spec in layers))
+
+    return bench.trial(of, policy, recipe=recipe)
 
 
 def _size_line(what: str, found: Sequence[Figures], claimed_bytes: float, claimed: str) -> Line:

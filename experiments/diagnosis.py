@@ -1,8 +1,10 @@
 """What the doctor found, as plain data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from paretune.spaces.policies.decompositions import DECOMPOSITIONS
 from paretune.spaces.results.evaluator import ModelDescription
 
 
@@ -27,7 +29,7 @@ def diagnosis_document(description: ModelDescription, target_notes: Sequence[str
                 "weights": spec.weights,
                 "distinct": spec.distinct,
                 "macs": spec.macs,
-                "largest_rank": len(spec.energies),
+                "largest_rank": {each: replace(spec, decomposition=each).largest_rank for each in DECOMPOSITIONS},
                 "sparsity": spec.prunable,
                 "clusters": spec.clusterable,
                 "quantization": [str(mode) for mode in spec.quantizations],

@@ -20,10 +20,13 @@ from paretune.objectives.channels.groups import ModelChannels
 from paretune.objectives.data.signature import consumers
 from paretune.objectives.keras_door import keras
 from paretune.objectives.kernels.macs import count_macs
-from paretune.objectives.kernels.patterns import KernelView, view_of, why_unstructured
+from paretune.objectives.kernels.patterns import KernelView, why_unstructured
 from paretune.objectives.kernels.tfmot_support import activation_name, clusters, is_relu, prunes, trains_activation
+from paretune.objectives.kernels.views import kernel_views
 from paretune.objectives.kernels.weights import compressed_variables
+from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.ranks.spectrum import energies
+from paretune.spaces.policies.decompositions import CHANNELS, SPATIAL, has_window
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.patterns import PATTERNS, TWO_OF_FOUR
 from paretune.spaces.policies.quantization import Quantization
@@ -73,19 +76,22 @@ def _with_rank(spec: LayerSpec, layer: Any, not_split: Mapping[str, str]) -> Lay
     elif spec.name in not_split:
         reason = f"The kernel cannot be stored as two: {not_split[spec.name]}"
     else:
-        found = energies(compressed_variables(layer)[0].numpy())
-        if found:
-            return replace(spec, energies=found)
+        kernel = compressed_variables(layer)[0].numpy()
+        spatial = energies(kernel, SPATIAL) if has_window(kernel.shape) else ()
+        spec = replace(spec, energies=energies(kernel, CHANNELS), spatial_energies=spatial)
+        if spec.energies:
+            return spec
         reason = "No two kernels are smaller than this one."
     return replace(spec, refusals={**spec.refusals, "rank": reason})
 
 
 def _with_channels(spec: LayerSpec, channels: ModelChannels) -> LayerSpec:
-    group, reads = channels.group_of(spec.name), channels.read_by(spec.name)
+    spec = replace(spec, reads=channels.read_by(spec.name), inputs_each=channels.inputs_each(spec.name))
+    group = channels.group_of(spec.name)
     if group is not None and group.channels > 1:
-        return replace(spec, channels=group.channels, channel_group=group.name, reads=reads)
+        return replace(spec, channels=group.channels, channel_group=group.name)
     reason = channels.refusals.get(spec.name, f"{spec.kind} layers make no channels that could go one by one.")
-    return replace(spec, reads=reads, refusals={**spec.refusals, "channels": reason})
+    return replace(spec, refusals={**spec.refusals, "channels": reason})
 
 
 def examine_others(model: Any) -> Mapping[str, str]:
@@ -108,6 +114,8 @@ def _why_not_covered(layer: Any) -> str:
     if isinstance(layer, keras.layers.Wrapper):
         inner = type(layer.layer).__name__
         return f"No knob reaches a {inner} layer inside {kind}; it stays float32."
+    if kind == "EinsumDense":
+        return f"Its kernel is no matrix of inputs by outputs in '{layer.equation}'; it stays float32."
     return f"No knob covers {kind} layers; it stays float32."
 
 
@@ -122,7 +130,7 @@ class _KindSupport:
 
 def _kind_support(kind: str, layers: list[Any]) -> _KindSupport:
     smallest = min((layer for layer in layers if type(layer).__name__ == kind), key=lambda layer: layer.count_params())
-    layer = type(smallest).from_config(smallest.get_config())
+    layer = fresh_layer(smallest)
     layer.build(smallest.input_shape)
     registry = Default8BitQuantizeRegistry()
     trains_quantized = (
@@ -145,7 +153,7 @@ def _describe(layer: Any, support: _KindSupport, refused: dict[Quantization, str
         refusals["sparsity"] = f"tfmot does not prune {kind} layers."
     if not support.clusters:
         refusals["clusters"] = f"tfmot does not cluster {kind} layers."
-    views = [view_of(kind, array.shape) for array in arrays] if support.prunes else []
+    views = kernel_views(layer) if support.prunes else []
     return LayerSpec(
         name=layer.name,
         kind=kind,

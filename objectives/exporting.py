@@ -18,7 +18,7 @@ from paretune.objectives.shrinking.cutting import cut_channels
 from paretune.objectives.shrinking.splitting import split_kernels
 from paretune.objectives.templates.template import FloatTemplate, build_template
 from paretune.spaces.candidates.candidate import Candidate
-from paretune.spaces.candidates.recipe import cluster_scope_of
+from paretune.spaces.candidates.recipe import cluster_scope_of, decomposition_in
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.policy import Policy
 from paretune.spaces.policies.quantization import Quantization
@@ -52,6 +52,7 @@ class ExportedFile:
             layers,
             pattern=candidate.recipe.prune.pattern,
             cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
+            decomposition=decomposition_in(candidate.policy, candidate.recipe),
         )
 
 
@@ -97,7 +98,8 @@ class Exporter:
             weights = equalised(self._joints, weights, candidate.policy)
         write_weights(self._model, weights)
         whole = cut_channels(self.template, self.template.fill(self._model), kept)
-        template, before = split_kernels(self.template, whole, ranks_of(candidate.policy))
+        decomposition = decomposition_in(candidate.policy, candidate.recipe)
+        template, before = split_kernels(self.template, whole, ranks_of(candidate.policy), decomposition)
         contents = quantize_file(template, before, formats, self._calibration)
         if repairs.correct_bias:
             contents = correct_biases(template, before, contents, formats, self._calibration)

@@ -20,6 +20,7 @@ from paretune.objectives.formats.refusals import refused_formats
 from paretune.objectives.keras_door import tf
 from paretune.objectives.kernels.weights import LayerWeights, pack_weights, read_weights
 from paretune.objectives.loading.functions import function_digest, is_function_reference
+from paretune.objectives.measure.agreement import require_faithful_file
 from paretune.objectives.measure.example import record_example
 from paretune.objectives.measure.graph_latencies import GraphLatencies
 from paretune.objectives.measure.interpreter import TfliteRunner
@@ -41,9 +42,11 @@ from paretune.objectives.tasks.task import build_task
 from paretune.objectives.working_copy.fixed_shapes import with_fixed_shapes
 from paretune.objectives.working_copy.prepared import PreparedModel
 from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import decomposition_in
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import values_of_model
 from paretune.spaces.errors import Infeasible
+from paretune.spaces.policies.decompositions import CHANNELS
 from paretune.spaces.policies.policy import Policy, untouched_policy
 from paretune.spaces.results.evaluator import Answers, FileExample, Inspection, ModelDescription, Split
 from paretune.spaces.results.measurement import Measurement
@@ -89,6 +92,7 @@ class KerasEvaluator:
         calibration = tuple(array[:_CALIBRATION_SAMPLES] for array in self._data.train.inputs)
         self._exporter = Exporter(self._model, self._weights, calibration)
         self._template, self.baseline_file = self._exporter.template, self._exporter.baseline_file
+        require_faithful_file(self._template, self.baseline_file, self._model, self._data.train.inputs)
         self._recalibrate = Recalibration(self._model, self._data.train.inputs)
         self._asked = AskedObjectives(settings, self._where_integers_run)
         require_free_names(settings, self._task.objective.name)
@@ -176,9 +180,10 @@ class KerasEvaluator:
             fidelity = exported.fidelity(candidate, self._layers)
         exporting = time.monotonic() - started
         if rung is Rung.PROXY:
-            measurement = self._measure_proxy(exported.contents, candidate.policy)
+            measurement = self._measure_proxy(exported.contents, candidate)
         else:
-            measurement = self._measure(exported.contents, weights, candidate.policy)
+            decomposition = decomposition_in(candidate.policy, candidate.recipe)
+            measurement = self._measure(exported.contents, weights, candidate.policy, decomposition)
         give_back_freed_memory()
         return replace(
             measurement,
@@ -259,14 +264,16 @@ class KerasEvaluator:
             threads=self._settings.threads,
         )
 
-    def _measure(self, exported: bytes, weights: LayerWeights, policy: Policy) -> Measurement:
+    def _measure(
+        self, exported: bytes, weights: LayerWeights, policy: Policy, decomposition: str = CHANNELS
+    ) -> Measurement:
         """Measure a file; what training cost is not known here."""
         started = time.monotonic()
         with self._turnstile.working():
             values = self.remeasure(exported, Split.VALIDATION)
             packed = pack_weights(weights)
         measured = time.monotonic()
-        latency = self._latencies.of(exported, policy)
+        latency = self._latencies.of(exported, policy, decomposition)
         on_device = self._asked.on_device(exported)
         arrays = [array for layer in weights.values() for array in layer]
         return Measurement(
@@ -279,19 +286,20 @@ class KerasEvaluator:
             artifacts={"model.tflite": exported, "weights.npz": packed},
         )
 
-    def _measure_proxy(self, exported: bytes, policy: Policy) -> Measurement:
+    def _measure_proxy(self, exported: bytes, candidate: Candidate) -> Measurement:
         """Measure what is only asked for its numbers: nothing is kept.
 
         Latency is measured only if it matters, and only where formats, channels and ranks alone differ: zeros and
         clusters leave it alone.
         """
-        started = time.monotonic()
+        policy, started = candidate.policy, time.monotonic()
         with self._turnstile.working():
             values = dict(self.remeasure(exported, Split.VALIDATION))
         measured = time.monotonic()
         graph_alone = all(decided.sparsity == 0 and decided.clusters is None for decided in policy.values())
         if self._settings.proxy_latency and graph_alone:
-            values["latency_ratio"] = self._latencies.of(exported, policy).ratio
+            decomposition = decomposition_in(policy, candidate.recipe)
+            values["latency_ratio"] = self._latencies.of(exported, policy, decomposition).ratio
         values |= self._asked.on_device(exported, anew=graph_alone)
         return Measurement(
             values=values, seconds={"measure": measured - started, "latency": time.monotonic() - measured}

@@ -30,9 +30,9 @@ def command(experiment: Path, trust_model: bool, format_: str) -> None:
     if format_ == "json":
         print_json(diagnosis_document(description, asked.notes))
         return
-    print_table(layers_table(description.layers))
+    print_table(layers_table(description.layers, asked.decompositions))
     for title, lines in (
-        ("Why not:", refusal_lines(description.layers, asked.patterns)),
+        ("Why not:", refusal_lines(description.layers, asked.patterns, asked.decompositions)),
         ("Not searched, for the target:", asked.notes),
         ("Other models, searched too:", hyperparameter_lines(description.hyperspace)),
         ("Good to know:", description.notes),

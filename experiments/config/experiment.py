@@ -201,6 +201,11 @@ class Experiment:
         return self.recipe_choices.get("prune", {}).get("pattern", (self.recipe.prune.pattern,))
 
     @property
+    def decompositions(self) -> tuple[str, ...]:
+        """How ranks split kernels: one way, or those that are searched."""
+        return self.recipe_choices.get("structure", {}).get("decomposition", (self.recipe.structure.decomposition,))
+
+    @property
     def minds_latency(self) -> bool:
         """Whether latency is optimised or bounded, so that it must be known before training too."""
         return _LATENCY in self.minded

@@ -214,7 +214,7 @@ class _Explaining:
         if known is not None:
             wish, _ = policies[known.candidate.policy.digest]
             return UniformExplanation(wish, Evidence.TRAINED, values_of(known), untrained, known.number)
-        short = shortlist((policy for _, policy in policies.values()), self._description.layers, self._trial)
+        short = shortlist((policy for _, policy in policies.values()), space.layers, self._trial)
         measured = {policy.digest: values for policy in short if (values := self._untrained(policy)) is not None}
         chosen = nearest_in_size(measured, values_of(self._trial)["size_bytes"])
         if chosen is None:

@@ -15,6 +15,7 @@ from paretune.experiments.terminal.wording import (
 from paretune.search.front import values_of
 from paretune.spaces.candidates.candidate import Candidate
 from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.policies.decompositions import SPATIAL
 from paretune.spaces.policies.patterns import UNSTRUCTURED
 from paretune.spaces.results.evaluator import FileExample
 from paretune.spaces.results.file_metadata import FileMetadata
@@ -92,11 +93,17 @@ def _summary(content: CardContent) -> str:
     return (
         f"`model.tflite` is the model of experiment {content.title}, compressed by Paretune: {content.origin}. "
         + ("" if summary.channels == "-" else f"Layers keep {summary.channels} of their channels. ")
-        + ("" if summary.ranks == "-" else f"Kernels of rank {summary.ranks} are stored as two. ")
+        + ("" if summary.ranks == "-" else _ranks(content.trial, summary.ranks))
         + f"{summary.sparsity:.0%} of its weights are zero; clusters {summary.clusters}; formats {summary.formats}."
         + (f" Its hyperparameters were searched too: {values}." if values else "")
         + _pattern(content.trial)
     )
+
+
+def _ranks(trial: Trial, ranks: str) -> str:
+    is_spatial = trial.candidate.recipe.structure.decomposition == SPATIAL
+    how = ", those of a window as a column of it and a row of it" if is_spatial else ""
+    return f"Kernels of rank {ranks} are stored as two{how}. "
 
 
 def _pattern(trial: Trial) -> str:

@@ -103,7 +103,9 @@ def _layer(row: Mapping[str, Any]) -> LayerSpec:
     lists = {
         "weight_shape": tuple(row["weight_shape"]),
         "reads": tuple(row.get("reads", ())),
+        "inputs_each": tuple(row.get("inputs_each", ())),
         "energies": tuple(row.get("energies", ())),
+        "spatial_energies": tuple(row.get("spatial_energies", ())),
         "quantizations": tuple(Quantization(mode) for mode in row["quantizations"]),
     }
     return LayerSpec(**{**row, **lists})

@@ -41,7 +41,7 @@ def run_fingerprint(
     parts["constraints"] = ", ".join(sorted(str(constraint) for constraint in constraints))
     for stage, settings in recipe.to_document().items():
         for name, value in settings.items():
-            parts[f"recipe.{stage}.{name}"] = str(value)
+            parts[f"recipe.{stage}.{name}"] = "the usual" if value is None else str(value)
     for each in hyperspace:
         parts[f"hyperparameter {each.name}"] = ", ".join(_choice(value) for value in each.choices)
     for parameter in space.parameters:

@@ -7,8 +7,8 @@ from paretune.experiments.runs.run import Run
 from paretune.search.additive.amounts import amount_names
 from paretune.search.additive.encoding import Encoding
 from paretune.search.additive.profile import Profile, ProfilePlan, read_profile
+from paretune.spaces.candidates.recipe import layers_under
 from paretune.spaces.policies.building import build_space
-from paretune.spaces.policies.layers import under_pattern
 from paretune.spaces.results.objective import Direction
 from paretune.spaces.results.proxy import Proxy
 from paretune.spaces.results.trial import Trial
@@ -49,9 +49,8 @@ def profile_of(run: Run, trials: Sequence[Trial] | None = None, *, is_over: bool
     trials = trials_of_main_variant(run.trials() if trials is None else trials)
     if not count or not trials:
         return None
-    space = build_space(
-        under_pattern(run.facts.description.layers, trials[0].candidate.recipe.prune.pattern), run.experiment.space
-    )
+    layers = layers_under(trials[0].candidate.recipe, run.facts.description.layers)
+    space = build_space(layers, run.experiment.space)
     # not the experiment's seed: the command line may have named another
     metric = next(iter(run.facts.description.objectives.values()))
     amounts = amount_names(run.facts.objectives, metric.name)

@@ -28,11 +28,11 @@ from paretune.experiments.workers.pool import WorkerPool, build_keras_evaluator
 from paretune.search.settings import SamplerSettings, SearchProblem
 from paretune.search.stopping import StopRules
 from paretune.spaces.candidates.hyperspace import default_values
+from paretune.spaces.candidates.recipe import layers_under
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.variant import recipe_hyperparameters
 from paretune.spaces.errors import ConfigurationError, RunError, TrialError
 from paretune.spaces.policies.building import build_space
-from paretune.spaces.policies.layers import under_pattern
 from paretune.spaces.policies.policy import untouched_policy
 from paretune.spaces.results.evaluator import ModelDescription, Split
 from paretune.spaces.results.objective import ASKED_OBJECTIVES, Constraint, Objective
@@ -193,7 +193,7 @@ def search_problem(experiment: Experiment, description: ModelDescription) -> Sea
         )
         return SearchProblem(
             description=description,
-            space=build_space(under_pattern(description.layers, experiment.recipe.prune.pattern), experiment.space),
+            space=build_space(layers_under(experiment.recipe, description.layers), experiment.space),
             objectives=_objectives(experiment, description),
             constraints=_named_constraints(experiment.constraints, description),
             budget=experiment.budget,

@@ -1,7 +1,8 @@
 """Tables for people, on stdout; scripts ask for ``--format json``."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +13,7 @@ from paretune.experiments.explaining.noise import Neighbour
 from paretune.experiments.terminal.wording import hyperparameters_text, policy_summary, short_name, value_text
 from paretune.search.front import Front, values_of
 from paretune.spaces.candidates.hyperspace import Hyperparameter
+from paretune.spaces.policies.decompositions import CHANNELS, NO_WINDOW, SPATIAL, has_window
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.resampling import CONFIDENCE, interval_in
@@ -154,8 +156,13 @@ def hyperparameter_lines(hyperspace: Iterable[Hyperparameter]) -> list[str]:
     return lines
 
 
-def layers_table(layers: Iterable[LayerSpec]) -> Table:
-    """Return what each knob may do to each layer; reasons why not are listed by :func:`refusal_lines`."""
+def layers_table(layers: Iterable[LayerSpec], decompositions: Sequence[str] = (CHANNELS,)) -> Table:
+    """Return what each knob may do to each layer; reasons why not are listed by :func:`refusal_lines`.
+
+    Args:
+        layers: What the doctor found.
+        decompositions: Those that the recipe asks for.
+    """
     table = plain_table()
     table.add_column("layer", overflow="fold")
     table.add_column("kind", overflow="fold")
@@ -172,7 +179,7 @@ def layers_table(layers: Iterable[LayerSpec]) -> Table:
             f"{spec.weights:,}",
             f"{spec.macs:,}" if spec.macs else "-",
             _channels_cell(spec),
-            f"1..{len(spec.energies)}" if spec.energies else "no",
+            _rank_cell(spec, decompositions),
             "yes" if spec.prunable else "no",
             "yes" if spec.clusterable else "no",
             "all" if len(spec.quantizations) == len(Quantization) else " ".join(map(str, spec.quantizations)),
@@ -187,18 +194,30 @@ def _channels_cell(spec: LayerSpec) -> str:
     return str(spec.channels) if spec.channel_group == spec.name else f"{spec.channels}, as {spec.channel_group}"
 
 
-def refusal_lines(layers: Iterable[LayerSpec], patterns: Iterable[str] = ()) -> list[str]:
+def _rank_cell(spec: LayerSpec, decompositions: Sequence[str]) -> str:
+    """Return which ranks make a layer smaller; by decomposition, where several are asked for and it has a window."""
+    by_name = {each: replace(spec, decomposition=each).largest_rank for each in decompositions}
+    if len(by_name) > 1 and has_window(spec.weight_shape):
+        return ", ".join(f"{name} 1..{rank}" for name, rank in by_name.items() if rank) or "no"
+    largest = by_name[decompositions[0]]
+    return f"1..{largest}" if largest else "no"
+
+
+def refusal_lines(
+    layers: Iterable[LayerSpec], patterns: Iterable[str] = (), decompositions: Sequence[str] = (CHANNELS,)
+) -> list[str]:
     """Return why knobs do not apply, one line per reason, with the layers and knobs it holds for.
 
     Args:
         layers: What the doctor found.
         patterns: The sparsity patterns that the recipe asks for; what speaks against others does not matter.
+        decompositions: Those that it asks for, likewise.
     """
     asked = tuple(patterns)
     subjects: dict[str, dict[str, list[str]]] = {}
     for spec in layers:
         against = {f"pattern {name}": spec.pattern_refusals[name] for name in asked if name in spec.pattern_refusals}
-        for subject, reason in {**spec.refusals, **against}.items():
+        for subject, reason in {**_refusals(spec, decompositions), **against}.items():
             subjects.setdefault(reason, {}).setdefault(subject, []).append(spec.name)
     lines = []
     for reason, layers_by_subject in subjects.items():
@@ -210,6 +229,17 @@ def refusal_lines(layers: Iterable[LayerSpec], patterns: Iterable[str] = ()) -> 
             shown = ", ".join(layers_shared) if more <= 2 else f"{', '.join(layers_shared[:2])} and {more} more"
             lines.append(f"{shown}: no {', '.join(refused)}: {reason}")
     return lines
+
+
+def _refusals(spec: LayerSpec, decompositions: Sequence[str]) -> Mapping[str, str]:
+    """Return why knobs do not apply, and which decomposition does not, where ranks do."""
+    asked = [replace(spec, decomposition=each) for each in decompositions]
+    refusals = dict(spec.refusals)
+    if any(each.largest_rank for each in asked):
+        refusals.pop("rank", None)
+        if SPATIAL in decompositions and not has_window(spec.weight_shape):
+            refusals[f"{SPATIAL} rank"] = NO_WINDOW
+    return refusals
 
 
 def facts_table(rows: Iterable[tuple[str, Any]]) -> Table:

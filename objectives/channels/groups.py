@@ -58,6 +58,17 @@ class ModelChannels:
         """Return the names of the groups whose channels a layer reads."""
         return tuple(group.name for group in self.groups if layer in group.readers)
 
+    def inputs_each(self, layer: str) -> tuple[int, ...]:
+        """Return how many inputs of a layer each channel of the groups is that it reads."""
+        if layer not in self.read:
+            return ()
+        classes = self.read[layer][1]
+        return tuple(
+            int(np.isin(classes, group.orders[0]).sum()) // group.channels
+            for group in self.groups
+            if layer in group.readers
+        )
+
 
 def channels_of(model: Any) -> ModelChannels:
     """Find the channels that can be removed from a flat functional model; ``model`` is only read."""

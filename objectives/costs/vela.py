@@ -118,15 +118,17 @@ def require_static_int8(graph: Graph) -> None:
         types = {tensor.dtype for tensor in factors}
         if types - {"INT8"}:
             found = " with ".join(tensor.dtype for tensor in factors)
+            is_product = operator.kind == "BATCH_MATMUL"  # of attention
+            advice = "no format makes integers of it" if is_product else "give its layer the format int8 or int8_qat"
             raise Infeasible(
                 f"Ethos-U multiplies in static int8 alone, but {operator.kind} '{factors[-1].name}' has {found}; "
-                "give its layer the format int8 or int8_qat"
+                f"{advice}"
             )
 
 
 def _command() -> list[str]:
     if importlib.util.find_spec("ethosu") is not None:
-        return [sys.executable, "-m", "ethosu.vela.vela"]
+        return [sys.executable, "-m", "ethosu.vela"]
     found = shutil.which("vela")
     if found is None:
         raise ConfigurationError(

@@ -4,9 +4,9 @@ from typing import Any
 
 from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import (
     ClusterWeights,
+    ClusterWeightsMHA,
     ClusterWeightsRNN,
 )
-from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 
 from paretune.objectives.engine.centroids import Centroids
 from paretune.objectives.engine.hold import Hold
@@ -14,10 +14,12 @@ from paretune.objectives.engine.numerics import Numerics
 from paretune.objectives.engine.wrapping import MaskThrough, position, read_variables, wrapped_model
 from paretune.objectives.keras_door import keras
 from paretune.objectives.kernels.cluster_lines import channel_axis
+from paretune.objectives.kernels.tfmot_support import can_wrap_for_clustering, clusterable
 from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.stages import StageTask
+from paretune.spaces.policies.decompositions import CHANNELS
 
 
 class ClusterGraph:
@@ -26,7 +28,7 @@ class ClusterGraph:
     Layers that a policy does not cluster use their weights as they are, and are held to their zeros and ranks.
     """
 
-    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str) -> None:
+    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str, decomposition: str = CHANNELS) -> None:
         """Wrap a copy of every layer of ``model`` that tfmot clusters.
 
         Args:
@@ -34,22 +36,22 @@ class ClusterGraph:
             numerics: How to compute.
             places: The largest cluster count.
             scope: What shares one set of clusters: the whole ``tensor`` or a ``channel``.
+            decomposition: How ranks split kernels.
         """
         self._clustered: dict[str, _Clustered] = {}
 
         def wrap(layer: Any) -> Any:
             copy = fresh_layer(layer)
-            if not compressed_variables(layer) or not _clusters(layer):
+            if not compressed_variables(layer) or not can_wrap_for_clustering(layer):
                 return copy
-            is_recurrent = isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
-            kind = _ClusteredRecurrent if is_recurrent else _Clustered
-            self._clustered[layer.name] = kind(copy, numerics, places, channel_axis(type(layer).__name__, scope))
+            axis = channel_axis(type(layer).__name__, scope)
+            self._clustered[layer.name] = _wrapper_of(layer)(clusterable(copy), numerics, places, axis)
             return self._clustered[layer.name]
 
         self.model, self.variables = wrapped_model(model, wrap)
         self._holds = {
             layer.name: [
-                (index, Hold(self.variables[layer.name][index], places, axis=None))
+                (index, Hold(self.variables[layer.name][index], places, axis=None, decomposition=decomposition))
                 for index in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers
@@ -101,7 +103,7 @@ class _ByVariables:
             original = wrapper.get_weight_from_layer(name)
             wrapper.original_clusterable_weights[name] = original
             setattr(self, f"original_weight_{name}", original)  # so that Keras goes on tracking it
-            plain = name.replace("/", "_")
+            plain = name.replace("/", "_").replace(".", "_")
             self._centroids[name] = Centroids(self, plain, original.shape, self._places, self._numerics, self._axis)
 
     def update_clustered_weights_associations(self) -> None:
@@ -137,5 +139,11 @@ class _ClusteredRecurrent(MaskThrough, _ByVariables, ClusterWeightsRNN):  # type
     pass
 
 
-def _clusters(layer: Any) -> bool:
-    return bool(ClusteringRegistry.supports(layer)) and type(layer).__name__ != "DepthwiseConv2D"
+class _ClusteredAttention(MaskThrough, _ByVariables, ClusterWeightsMHA):  # type: ignore[misc]  # tfmot is untyped
+    pass
+
+
+def _wrapper_of(layer: Any) -> Any:
+    if isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
+        return _ClusteredRecurrent
+    return _ClusteredAttention if isinstance(layer, keras.layers.MultiHeadAttention) else _Clustered

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from paretune.objectives.keras_door import tf
 from paretune.objectives.kernels.cluster_lines import from_lines, lines_of
 from paretune.objectives.pipeline.stages import StageTask
-from paretune.objectives.ranks.spectrum import largest_rank, matrix_shape, projected, span
+from paretune.objectives.ranks.spectrum import as_kernel, as_matrix, projected, span
+from paretune.spaces.policies.decompositions import CHANNELS, largest_rank, matrix_shape
 
 _FREE, _ZEROS, _RANK, _CLUSTERS = range(4)
 
@@ -25,9 +26,10 @@ class Hold:
         weights: The variable.
         places: Most clusters, of the whole tensor or of a channel; 1 where nothing is clustered yet.
         axis: Along which every channel has clusters of its own; ``None`` for one set.
+        decomposition: How ranks split kernels.
     """
 
-    def __init__(self, weights: Any, places: int, axis: int | None) -> None:
+    def __init__(self, weights: Any, places: int, axis: int | None, decomposition: str = CHANNELS) -> None:
         self._weights = weights
         self._axis = axis
         self._places = places + 1  # the zeros of removed channels are held beside the clusters
@@ -38,9 +40,10 @@ class Hold:
         if self._clusters:
             self._segments = tf.Variable(tf.zeros([tf.size(weights)], tf.int32), trainable=False)
             self._keep = tf.Variable(tf.ones([self._segment_count]), trainable=False)
-        self._matrix = matrix_shape(weights.shape)
+        self._decomposition = decomposition
         # of any rank: what is there beyond it is not used
-        self._basis = tf.Variable(tf.zeros([min(self._matrix), largest_rank(weights.shape)]), trainable=False)
+        places_of_basis = [min(matrix_shape(weights.shape, decomposition)), largest_rank(weights.shape, decomposition)]
+        self._basis = tf.Variable(tf.zeros(places_of_basis), trainable=False)
         self._rank = tf.Variable(0, dtype=tf.int32, trainable=False)
 
     def project(self) -> None:
@@ -55,8 +58,9 @@ class Hold:
             return weights.assign(tf.reshape(tf.gather(means * self._keep, self._segments), weights.shape)).op
 
         def rank() -> Any:
-            low = projected(tf.reshape(weights, self._matrix), self._basis[:, : self._rank], tf.matmul)
-            return weights.assign(tf.reshape(low, weights.shape) * self._mask).op
+            matrix = as_matrix(weights, self._decomposition, tf)
+            low = projected(matrix, self._basis[:, : self._rank], tf.matmul)
+            return weights.assign(as_kernel(low, weights.shape, self._decomposition, tf) * self._mask).op
 
         ways = {_FREE: tf.no_op, _ZEROS: zeros, _RANK: rank}
         tf.switch_case(self._mode.read_value(), {**ways, _CLUSTERS: clusters} if self._clusters else ways)
@@ -83,7 +87,7 @@ class Hold:
     def hold_rank(self, values: NDArray[np.float32], rank: int, *, zeros: bool) -> None:
         """Keep the rank of ``values``, and zero what is zero in them if ``zeros``: whole rows and columns."""
         basis = np.zeros(self._basis.shape, np.float32)
-        basis[:, :rank] = span(values, rank)
+        basis[:, :rank] = span(values, rank, self._decomposition)
         self._basis.assign(basis)
         self._rank.assign(rank)
         self._mask.assign((values != 0).astype(np.float32) if zeros else np.ones(values.shape, np.float32))

@@ -16,6 +16,7 @@ from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.pattern_masks import PatternMasks
 from paretune.objectives.pipeline.ramps import Ramp, ramp_of
 from paretune.objectives.pipeline.stages import StageTask
+from paretune.spaces.policies.decompositions import CHANNELS
 from paretune.spaces.policies.patterns import UNSTRUCTURED
 
 _NEVER = np.iinfo(np.int64).max
@@ -30,7 +31,9 @@ class PruneGraph:
     it after each step.
     """
 
-    def __init__(self, model: Any, numerics: Numerics, pattern: str = UNSTRUCTURED) -> None:
+    def __init__(
+        self, model: Any, numerics: Numerics, pattern: str = UNSTRUCTURED, decomposition: str = CHANNELS
+    ) -> None:
         """Wrap a copy of every layer of ``model`` that tfmot prunes, so that their zeros keep to ``pattern``."""
         self._pruned: dict[str, _Pruned] = {}
 
@@ -44,7 +47,7 @@ class PruneGraph:
         self.model, self.variables = wrapped_model(model, wrap)
         self._holds = {
             layer.name: [
-                (number, Hold(self.variables[layer.name][number], _PLACES, axis=None))
+                (number, Hold(self.variables[layer.name][number], _PLACES, axis=None, decomposition=decomposition))
                 for number in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers
@@ -110,7 +113,7 @@ class _Pruned(MaskThrough, PruneLowMagnitude):  # type: ignore[misc]  # tfmot is
             pruning_schedule=self.pruning_schedule,
             block_size=self.block_size,
             block_pooling_type=self.block_pooling_type,
-            kind=type(self.layer).__name__,
+            layer=self.layer,
             pattern=self._pattern,
             target=lambda: self.schedule.target,
             numerics=self._numerics,

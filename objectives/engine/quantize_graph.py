@@ -23,6 +23,7 @@ from paretune.objectives.pipeline.annotation import annotated_layers
 from paretune.objectives.pipeline.centroid_start import present_centroids
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.stages import StageTask
+from paretune.spaces.policies.decompositions import CHANNELS
 from paretune.spaces.policies.policy import LayerPolicy
 
 
@@ -33,7 +34,7 @@ class QuantizeGraph:
     other layers are held to theirs after each step.
     """
 
-    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str) -> None:
+    def __init__(self, model: Any, numerics: Numerics, places: int, scope: str, decomposition: str = CHANNELS) -> None:
         """Wrap a copy of every layer of ``model`` behind which the file may round.
 
         Args:
@@ -41,6 +42,7 @@ class QuantizeGraph:
             numerics: How to compute.
             places: The largest cluster count.
             scope: What shares one set of clusters: the whole ``tensor`` or a ``channel``.
+            decomposition: How ranks split kernels.
         """
         self._source = model
         self._axes = {layer.name: channel_axis(type(layer).__name__, scope) for layer in model.layers}
@@ -69,7 +71,7 @@ class QuantizeGraph:
             if layer.weights
         }
         self._holds = {
-            name: [Hold(self.variables[name][index], places, self._axes[name]) for index in indices]
+            name: [Hold(self.variables[name][index], places, self._axes[name], decomposition) for index in indices]
             for name, indices in self._compressed.items()
         }
 

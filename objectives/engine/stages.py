@@ -64,9 +64,9 @@ class CompiledStages:
         if most > self._places:
             self._places = 1 << (most - 1).bit_length()
             self._built = {key: stage for key, stage in self._built.items() if key[0] in ("structure", "prune")}
-        # what shares a set of clusters is part of the graph, where they start is not
+        # what shares a set of clusters, and how ranks split kernels, is part of the graph; where clusters start is not
         scope = task.cluster_scope if task.stage in ("cluster", "quantize") else ""
-        key = (task.stage, scope, *self._traced_for(task.recipe))
+        key = (task.stage, scope, task.decomposition, *self._traced_for(task.recipe))
         if key not in self._built:
             with self._at_work():
                 self._built[key] = CompiledStage(self._graph(task), self._data, task.recipe)
@@ -82,9 +82,9 @@ class CompiledStages:
 
     def _graph(self, task: StageTask) -> StageGraph:
         if task.stage == "structure":
-            return StructureGraph(self._model)
+            return StructureGraph(self._model, task.decomposition)
         if isinstance(task.recipe, PruneRecipe):
-            return PruneGraph(self._model, self._numerics, task.recipe.pattern)
+            return PruneGraph(self._model, self._numerics, task.recipe.pattern, task.decomposition)
         if task.stage == "cluster":
-            return ClusterGraph(self._model, self._numerics, self._places, task.cluster_scope)
-        return QuantizeGraph(self._model, self._numerics, self._places, task.cluster_scope)
+            return ClusterGraph(self._model, self._numerics, self._places, task.cluster_scope, task.decomposition)
+        return QuantizeGraph(self._model, self._numerics, self._places, task.cluster_scope, task.decomposition)

@@ -7,6 +7,7 @@ from paretune.objectives.engine.wrapping import position, read_variables, wrappe
 from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.pipeline.copies import fresh_layer
 from paretune.objectives.pipeline.stages import StageTask
+from paretune.spaces.policies.decompositions import CHANNELS
 
 #: Nothing is clustered yet.
 _PLACES = 1
@@ -19,12 +20,12 @@ class StructureGraph:
     zero.
     """
 
-    def __init__(self, model: Any) -> None:
-        """Copy every layer of ``model``."""
+    def __init__(self, model: Any, decomposition: str = CHANNELS) -> None:
+        """Copy every layer of ``model``, whose kernels ranks are to split by a decomposition."""
         self.model, self.variables = wrapped_model(model, fresh_layer)
         self._holds = {
             layer.name: [
-                (number, Hold(self.variables[layer.name][number], _PLACES, axis=None))
+                (number, Hold(self.variables[layer.name][number], _PLACES, axis=None, decomposition=decomposition))
                 for number in (position(layer, variable) for variable in compressed_variables(layer))
             ]
             for layer in model.layers

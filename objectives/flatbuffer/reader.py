@@ -8,11 +8,13 @@ import numpy as np
 from paretune.objectives.flatbuffer.graph import Graph, Tensor, read_graph
 from paretune.objectives.flatbuffer.pattern_faults import counts_blocks, pattern_faults, stacked_zeros
 from paretune.objectives.flatbuffer.places import INNER, OUTER, KernelPlace
+from paretune.objectives.flatbuffer.rank_faults import found_rank, rank_faults
 from paretune.objectives.flatbuffer.stored import is_stored_as, kernel_tensor, stored_format
 from paretune.objectives.kernels.cluster_lines import channel_axis, lines_of
 from paretune.objectives.measure.sizes import deflated_bytes
 from paretune.objectives.templates.template import FloatTemplate
 from paretune.spaces.candidates.stage_recipes import TENSOR
+from paretune.spaces.policies.decompositions import CHANNELS
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.patterns import UNSTRUCTURED
 from paretune.spaces.policies.policy import LayerPolicy, Policy
@@ -46,6 +48,7 @@ def read_fidelity(
     *,
     pattern: str = UNSTRUCTURED,
     cluster_scope: str = TENSOR,
+    decomposition: str = CHANNELS,
 ) -> Fidelity:
     """Compare an exported file with the policy it was made for, layer by layer.
 
@@ -54,7 +57,8 @@ def read_fidelity(
     two kernels of a layer with a rank.
 
     A layer is at fault when it has other channels than asked; when it is not stored as two kernels that meet in as many
-    channels as its rank, or as the smaller side of what removed channels left of it; when a kernel has fewer zeros than
+    channels as its rank, or as the smaller side of what removed channels left of it, or these have other windows than
+    the decomposition gives them; when a kernel has fewer zeros than
     asked, less one, not counting those that rounding added; when it has more distinct values than clusters were asked;
     or when it is not stored in the format asked. Where the zeros of a kernel keep to a pattern, it is at fault when
     they do not; blocks of zeros are then counted instead of zeros. Layers that lost channels are pruned without a
@@ -69,6 +73,7 @@ def read_fidelity(
         pattern: What the zeros of pruned layers keep to.
         cluster_scope: What shares one set of clusters: the whole ``tensor``, or each ``channel``, by which distinct
             values are always counted then.
+        decomposition: How ranks split kernels.
 
     Raises:
         MeasurementFailed: One of the files lacks a kernel that the template has.
@@ -83,6 +88,7 @@ def read_fidelity(
                 template.places.get(layer.name, ()),
                 pattern=pattern if kept_share(layer, policy) == 1 else UNSTRUCTURED,
                 by_channel=channel_axis(layer.kind, cluster_scope) is not None,
+                decomposition=decomposition,
             )
             for layer in layers
         )
@@ -98,6 +104,7 @@ def _read_layer(
     *,
     pattern: str,
     by_channel: bool,
+    decomposition: str,
 ) -> LayerFidelity:
     layer = spec.name
     compressed = [place for place in places if place.compressed]
@@ -110,7 +117,7 @@ def _read_layer(
     channels = _channels(after, compressed) if spec.channels else 0
     faults = [
         *_channel_faults(spec, requested, channels),
-        *_rank_faults(after, layer, requested, compressed),
+        *rank_faults(after, layer, requested, compressed, decomposition),
         *_sparsity_faults(layer, requested, counts, pattern),
         *_cluster_faults(layer, requested, counts),
         *_format_faults(layer, requested, places, stored),
@@ -119,7 +126,7 @@ def _read_layer(
         layer=layer,
         requested=requested,
         channels=channels,
-        rank=_rank(after, compressed),
+        rank=found_rank(after, compressed),
         weights=sum(count.weights for count in counts),
         zeros=sum(count.zeros for count in counts),
         rounding_zeros=sum(count.rounding_zeros for count in counts),
@@ -144,28 +151,11 @@ def _channels(graph: Graph, places: Sequence[KernelPlace]) -> int:
     return max(made, default=0)
 
 
-def _rank(graph: Graph, places: Sequence[KernelPlace]) -> int:
-    return max((kernel_tensor(graph, place).shape[0] for place in places if place.part == INNER), default=0)
-
-
 def _channel_faults(spec: LayerSpec, requested: LayerPolicy, found: int) -> list[str]:
     wanted = spec.kept_channels(requested.channels)
     if not spec.channels or found == wanted:
         return []
     return [f"Layer '{spec.name}' must keep {wanted} of {spec.channels} channels, found {found}."]
-
-
-def _rank_faults(graph: Graph, layer: str, requested: LayerPolicy, places: Sequence[KernelPlace]) -> list[str]:
-    found = _rank(graph, places)
-    if requested.rank is None:
-        return [f"Layer '{layer}' must be stored as one kernel, found two of rank {found}."] if found else []
-    if not found:
-        return [f"Layer '{layer}' must be stored as two kernels of rank {requested.rank}, found one."]
-    inner, outer = (next(kernel_tensor(graph, each) for each in places if each.part == part) for part in (INNER, OUTER))
-    wanted = min(requested.rank, inner.elements // inner.shape[0], outer.shape[0])
-    if found == outer.shape[-1] == wanted:
-        return []
-    return [f"Layer '{layer}' must have rank {wanted}, found kernels of rank {found} and {outer.shape[-1]}."]
 
 
 def _sparsity_faults(layer: str, requested: LayerPolicy, counts: Sequence[_Count], pattern: str) -> list[str]:

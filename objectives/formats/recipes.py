@@ -14,7 +14,7 @@ from paretune.objectives.flatbuffer.stored import kernel_tensor
 from paretune.objectives.formats.calibration import Ranges
 from paretune.objectives.measure.interpreter import quiet
 from paretune.spaces.errors import Infeasible
-from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.quantization import BLOCK_WEIGHTS, Quantization
 
 _Names = qtyping.TFLOperationName
 #: Operators with kernels whose formats the tool sets, by the schema's name. It skips what it cannot do, silently.
@@ -42,8 +42,6 @@ _POSSIBLE: Mapping[str, frozenset[Quantization]] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": frozenset({Quantization.FLOAT32, Quantization.FLOAT16, Quantization.DYNAMIC_INT8}),
 }
 _ANYWHERE = frozenset({Quantization.FLOAT32, Quantization.FLOAT16})
-#: Weights of one output that share a scale in ``int4_block``: the smallest blocks that the tool has.
-_BLOCK = 32
 #: Operators without kernels that may compute in the integers of what feeds them.
 _FOLLOWER_NAMES = """
     ADD SUB MUL MEAN AVERAGE_POOL_2D MAX_POOL_2D CONCATENATION RESHAPE SOFTMAX LOGISTIC TANH RELU HARD_SWISH GELU PAD
@@ -51,8 +49,10 @@ _FOLLOWER_NAMES = """
     SPACE_TO_DEPTH
 """
 _FOLLOWERS: Mapping[str, Any] = {name: _Names(name) for name in _FOLLOWER_NAMES.split()}
-#: Operators that lose too much in eight bits (the insides of a layer normalisation); what they feed stays float too.
-_DELICATE = frozenset(("RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV", "SUM", "EXP", "LOG", "POW"))
+#: Operators that lose too much in eight bits (the insides of a layer normalisation), or are slower (the products of
+#: attention: in int8, LiteRT takes almost five times as long for a whole transformer). What they feed stays float too:
+#: scores of attention that are masked are minus infinity, next to which integers leave nothing of the others.
+_DELICATE = frozenset(("RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV", "SUM", "EXP", "LOG", "POW", "BATCH_MATMUL"))
 #: Operators with kernels that no layer of a policy may own.
 _KERNELS = frozenset(
     (*TOOL_OPERATORS, "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE", "GATHER", "CONV_3D")
@@ -78,8 +78,8 @@ def why_impossible(place: KernelPlace, form: Quantization) -> str | None:
         return "it computes inside a loop, whose activations cannot be calibrated."
     if form not in _POSSIBLE.get(place.operator, _ANYWHERE):
         return f"the operator {place.operator} has no {form} form."
-    if form is Quantization.INT4_BLOCK and place.shape[-1] % _BLOCK:
-        return f"its {place.shape[-1]} inputs cannot be divided into blocks of {_BLOCK}."
+    if form is Quantization.INT4_BLOCK and place.shape[-1] % BLOCK_WEIGHTS:
+        return f"its {place.shape[-1]} inputs cannot be divided into blocks of {BLOCK_WEIGHTS}."
     return None
 
 
@@ -166,7 +166,7 @@ def _kernel_rule(place: KernelPlace, form: Quantization) -> Rule | None:
 def _granularity(place: KernelPlace, form: Quantization) -> Any:
     """Return what shares a scale: a block of weights, an output channel or the whole kernel."""
     if form is Quantization.INT4_BLOCK:
-        return qtyping.QuantGranularity[f"BLOCKWISE_{_BLOCK}"]
+        return qtyping.QuantGranularity[f"BLOCKWISE_{BLOCK_WEIGHTS}"]
     return _TENSORWISE if _has_one_scale(place, form) else _CHANNELWISE
 
 

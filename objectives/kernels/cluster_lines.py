@@ -6,7 +6,8 @@ import numpy as np
 
 from paretune.spaces.candidates.stage_recipes import CHANNEL
 
-#: Axis of the compressed kernel that runs over output channels, by Keras class. Tables and recurrent layers have none.
+#: Axis of the compressed kernel that runs over output channels, by Keras class. Tables, recurrent layers and attention
+#: have none.
 _CHANNEL_AXES = {"Dense": 1, "Conv1D": 2, "Conv2D": 3, "Conv2DTranspose": 2, "SeparableConv2D": 3}
 
 

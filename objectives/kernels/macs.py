@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from paretune.objectives.kernels.einsum import projections, read_axes
+
 _Shape = tuple[int | None, ...]
 
 
@@ -49,6 +51,20 @@ def _both_ways(layer: Any, given: _Shape | list[_Shape], output: _Shape) -> int:
     return sum(_recurrent(each, given, output) for each in (layer.forward_layer, layer.backward_layer))
 
 
+def _einsum(layer: Any, _: _Shape, output: _Shape) -> int:
+    read = read_axes(layer.equation)
+    return 0 if read is None else _product(output[1:]) * math.prod(layer.kernel.shape[:read])
+
+
+def _attention(layer: Any, _: Any, __: Any) -> int:
+    """Return the operations of the four projections, of the scores, and of the sums that these weigh."""
+    query, key, value = (tuple(shape) for shape in (layer._query_shape, layer._key_shape, layer._value_shape))
+    places = [_product(shape[1:-1]) for shape in (query, key, value, query)]
+    projected = sum(place * _size(each.kernel) for place, each in zip(places, projections(layer), strict=True))
+    attended = _product(tuple(key[axis] for axis in layer._attention_axes))
+    return projected + places[0] * attended * int(layer._num_heads * (layer._key_dim + layer._value_dim))
+
+
 _COUNTS: Mapping[str, Callable[[Any, Any, _Shape], int]] = {
     "Dense": _dense,
     "Conv1D": _convolution,
@@ -60,6 +76,8 @@ _COUNTS: Mapping[str, Callable[[Any, Any, _Shape], int]] = {
     "GRU": _recurrent,
     "SimpleRNN": _recurrent,
     "Bidirectional": _both_ways,
+    "EinsumDense": _einsum,
+    "MultiHeadAttention": _attention,
 }
 
 

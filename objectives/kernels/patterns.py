@@ -5,6 +5,7 @@ its window, all else has one. Blocks lie in these matrices put under one another
 kernel of a dense layer; groups of four run along the inputs of each matrix, as tfmot has them.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,16 @@ def view_of(kind: str, shape: tuple[int, ...]) -> KernelView:
     is_turned = kind == "Conv2DTranspose"
     inputs, outputs = (shape[-1], shape[-2]) if is_turned else shape[-2:]
     return KernelView(int(np.prod(shape[:-2], dtype=np.int64)), int(inputs), int(outputs), is_turned)
+
+
+def matrix_view(shape: tuple[int, ...], read: int) -> KernelView:
+    """Return how to see a kernel whose first axes are inputs, all others outputs, such as one of attention.
+
+    Args:
+        shape: Of the kernel.
+        read: How many axes are inputs.
+    """
+    return KernelView(1, math.prod(shape[:read]), math.prod(shape[read:]))
 
 
 def why_unstructured(pattern: str, view: KernelView) -> str:

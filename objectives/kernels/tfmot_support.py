@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tensorflow_model_optimization.python.core.clustering.keras.clusterable_layer import ClusterableLayer
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware_activation import (
     QuantizeAwareActivation,
@@ -15,9 +16,9 @@ from paretune.objectives.kernels.weights import compressed_variables
 def prunable(layer: Any) -> Any:
     """Return ``layer``, having told tfmot which of its weights to prune where tfmot does not know them.
 
-    Its registry leaves Bidirectional out; its wrapper takes any layer that names its weights.
+    Its registry leaves Bidirectional and EinsumDense out; its wrapper takes any layer that names its weights.
     """
-    if isinstance(layer, keras.layers.Bidirectional):
+    if isinstance(layer, keras.layers.Bidirectional | keras.layers.EinsumDense):
         layer.get_prunable_weights = lambda: compressed_variables(layer)
     return layer
 
@@ -38,8 +39,37 @@ def prunes(layer: Any) -> bool:
     return bool(PruneRegistry.supports(layer)) and bool(PruneRegistry.make_prunable(layer).get_prunable_weights())
 
 
+def clusterable(layer: Any) -> Any:
+    """Return ``layer``, or a copy of it that names the weights to cluster where tfmot does not know them.
+
+    Its registry leaves EinsumDense out; its wrapper takes any layer of a class that names its weights.
+    """
+    if type(layer) is not keras.layers.EinsumDense:
+        return layer
+    copy = _ClusterableEinsumDense.from_config(layer.get_config())
+    if layer.built:
+        copy.build_from_config(layer.get_build_config())
+        copy.set_weights(layer.get_weights())
+    return copy
+
+
+class _ClusterableEinsumDense(keras.layers.EinsumDense, ClusterableLayer):  # type: ignore[misc]  # both are untyped
+    def get_clusterable_weights(self) -> list[tuple[str, Any]]:
+        return [("kernel", self.kernel)]
+
+
+def can_wrap_for_clustering(layer: Any) -> bool:
+    """Whether tfmot's clustering wrapper takes what :func:`clusterable` makes of a built layer, and clusters it."""
+    if type(layer) is keras.layers.EinsumDense:
+        return True
+    return bool(ClusteringRegistry.supports(layer)) and type(layer).__name__ != "DepthwiseConv2D"
+
+
 def clusters(layer: Any) -> bool:
     """Whether tfmot clusters weights of a built layer; this changes it."""
+    told = clusterable(layer)
+    if isinstance(told, ClusterableLayer):
+        return bool(told.get_clusterable_weights())
     return bool(ClusteringRegistry.supports(layer)) and bool(
         ClusteringRegistry.make_clusterable(layer).get_clusterable_weights()
     )

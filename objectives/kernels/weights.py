@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.objectives.kernels.einsum import projections, read_axes
+
 #: Weights of every layer that has any: arrays in the layer's own order, by layer name.
 LayerWeights = Mapping[str, list[NDArray[np.float32]]]
 
@@ -25,6 +27,14 @@ def _recurrent(layer: Any) -> list[Any]:
     return [layer.cell.kernel, layer.cell.recurrent_kernel]
 
 
+def _einsum(layer: Any) -> list[Any]:
+    return [] if read_axes(layer.equation) is None else [layer.kernel]
+
+
+def _attention(layer: Any) -> list[Any]:
+    return [each.kernel for each in projections(layer)]
+
+
 #: Keras class -> the variables that sparsity and clusters act on, in tfmot's order. SeparableConv2D's depthwise part,
 #: biases and BatchNorm parameters stay as they are (too few bytes to matter, too much accuracy to lose).
 _COMPRESSED: Mapping[str, Callable[[Any], list[Any]]] = {
@@ -37,6 +47,8 @@ _COMPRESSED: Mapping[str, Callable[[Any], list[Any]]] = {
     "Embedding": lambda layer: [layer.embeddings],
     **dict.fromkeys(_RECURRENT_KINDS, _recurrent),
     "Bidirectional": _both_ways,
+    "EinsumDense": _einsum,
+    "MultiHeadAttention": _attention,
 }
 
 COMPRESSIBLE_KINDS = tuple(_COMPRESSED)

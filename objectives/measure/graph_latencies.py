@@ -3,11 +3,13 @@
 from paretune.objectives.flatbuffer.stored import file_format
 from paretune.objectives.measure.latency import Latency, measure_latency
 from paretune.objectives.measure.turnstile import Turnstile
+from paretune.spaces.policies.decompositions import CHANNELS
 from paretune.spaces.policies.policy import Policy
 from paretune.spaces.policies.quantization import Quantization
 
-#: What the interpreter does depends on these alone: the channels, the rank and the number format of every layer.
-_Graph = tuple[tuple[float, int | None, Quantization], ...]
+#: What the interpreter does depends on these alone: how ranks split kernels, and the channels, the rank and the number
+#: format of every layer.
+_Graph = tuple[str, tuple[tuple[float, int | None, Quantization], ...]]
 
 
 class GraphLatencies:
@@ -28,11 +30,10 @@ class GraphLatencies:
         self._turnstile = turnstile
         self._known: dict[_Graph, Latency] = {}
 
-    def of(self, model: bytes, policy: Policy) -> Latency:
-        """Return the latency of the file of a policy."""
-        graph = tuple(
-            (decided.channels, decided.rank, file_format(decided.quantization)) for decided in policy.values()
-        )
+    def of(self, model: bytes, policy: Policy, decomposition: str = CHANNELS) -> Latency:
+        """Return the latency of the file of a policy, whose ranks split kernels by a decomposition."""
+        decisions = ((each.channels, each.rank, file_format(each.quantization)) for each in policy.values())
+        graph = decomposition, tuple(decisions)
         if graph not in self._known:
             with self._turnstile.alone():
                 self._known[graph] = measure_latency(model, self._base, threads=self._threads)

@@ -12,10 +12,13 @@ import numpy as np
 
 from paretune.objectives.measure.interpreter import allocate, open_interpreter, run_once
 
-_WARM_UPS = 3
-_LEAST_PAIRS = 30
-_MOST_PAIRS = 2000
-_SECONDS = 0.3
+#: Where a file lies in memory decides its speed as much as what it computes, until it is loaded anew: a file of 20
+#: microseconds beside itself gave ratios from 0.79 to 1.18 when each was loaded once, and 0.95 to 1.07 with eight.
+_LOADS = 8
+_WARM_UPS = 2
+_LEAST_PAIRS = 4
+_MOST_PAIRS = 250
+_SECONDS = 0.3 / _LOADS
 #: What one timing covers at least: a run of a tiny model takes a microsecond, in which the clock's own cost shows.
 _SECONDS_A_TIMING = 2e-4
 _ONES = np.ones(64, np.float32)
@@ -29,8 +32,9 @@ class Latency:
     """A file's latency for one sample, beside the baseline's.
 
     Attributes:
-        ratio: Median over pairs of candidate time over baseline time; below 1 is faster than the baseline.
-        spread: Interquartile range of those ratios.
+        ratio: Candidate time over baseline time, below 1 if it is faster: the median over the pairs of a load, of which
+            the geometric mean over the loads.
+        spread: Interquartile range of the ratios of all pairs.
         latency_ms: Median time of one run of the candidate, in milliseconds.
         baseline_ms: Median time of one run of the baseline, in milliseconds.
         pairs: Number of pairs.
@@ -49,16 +53,49 @@ def measure_latency(candidate: bytes, baseline: bytes, *, threads: int) -> Laten
     """Measure two files in turn, for one sample each.
 
     On a busy machine both slow down together, so the ratio within a pair stays while absolute times drift. Who goes
-    first alternates, because the first one finds colder caches. Files that run in microseconds are run several times
-    in a row, both equally often. Inputs are the same for both, and random: kernels do not depend on values. Takes about
-    half a second, longer only if thirty pairs need it.
+    first alternates, because the first one finds colder caches. Both are loaded several times, each first in half of
+    them. Files that run in microseconds are run several times in a row, both equally often. Inputs are the same for
+    both, and random: kernels do not depend on values. Takes about half a second, longer only if four pairs a load need
+    it.
 
     Raises:
         MeasurementFailed: A file cannot be run.
     """
-    runs = (_ready(candidate, threads), _ready(baseline, threads))
+    loads: list[np.ndarray] = []
+    repeats = 0
+    for load in range(_LOADS):
+        runs = _load((candidate, baseline), first=load % 2, threads=threads)
+        repeats = repeats or _repeats(runs)
+        loads.append(_pairs(runs, repeats))
+    times = np.concatenate(loads)
+    low, high = np.percentile(times[:, 0] / times[:, 1], [25, 75])
+    own, other = np.median(times, axis=0) * 1e3
+    return Latency(
+        ratio=float(np.exp(np.mean([np.log(np.median(each[:, 0] / each[:, 1])) for each in loads]))),
+        spread=float(high - low),
+        latency_ms=float(own),
+        baseline_ms=float(other),
+        pairs=len(times),
+        repeats=repeats,
+    )
+
+
+def _load(files: tuple[bytes, bytes], *, first: int, threads: int) -> tuple[Any, Any]:
+    """Return an interpreter of each file, of which one is made first; each has its own copy of the file's bytes."""
+    runs: dict[int, Any] = {}
+    for which in (first, 1 - first):
+        runs[which] = _ready(bytes(bytearray(files[which])), threads)
+    return runs[0], runs[1]
+
+
+def _repeats(runs: tuple[Any, Any]) -> int:
+    """Return how many runs make a timing that the clock can tell."""
     shortest = min(_seconds(run, 1) for _ in range(_WARM_UPS) for run in runs)
-    repeats = math.ceil(_SECONDS_A_TIMING / max(shortest, 1e-6))
+    return math.ceil(_SECONDS_A_TIMING / max(shortest, 1e-6))
+
+
+def _pairs(runs: tuple[Any, Any], repeats: int) -> np.ndarray:
+    """Return the seconds of runs of both files, made in turn; a row is a pair."""
     seconds: list[tuple[float, float]] = []
     stop = time.perf_counter() + _SECONDS
     while len(seconds) < _MOST_PAIRS and (len(seconds) < _LEAST_PAIRS or time.perf_counter() < stop):
@@ -67,18 +104,7 @@ def measure_latency(candidate: bytes, baseline: bytes, *, threads: int) -> Laten
         for which in (first, 1 - first):
             pair[which] = _seconds(runs[which], repeats)
         seconds.append((pair[0], pair[1]))
-    times = np.array(seconds)
-    ratios = times[:, 0] / times[:, 1]
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    own, other = np.median(times, axis=0) * 1e3
-    return Latency(
-        ratio=float(middle),
-        spread=float(high - low),
-        latency_ms=float(own),
-        baseline_ms=float(other),
-        pairs=len(seconds),
-        repeats=repeats,
-    )
+    return np.array(seconds)
 
 
 def _seconds(run: Any, repeats: int) -> float:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from paretune.objectives.keras_door import keras
+from paretune.objectives.kernels.einsum import build_projections
 from paretune.objectives.kernels.weights import LayerWeights, write_weights
 
 
@@ -14,5 +15,11 @@ def fresh_copy(model: Any, weights: LayerWeights) -> Any:
 
 
 def fresh_layer(layer: Any) -> Any:
-    """Return an unbuilt layer of the same settings."""
-    return type(layer).from_config(layer.get_config())
+    """Return an unbuilt layer of the same settings; of attention, one that has its variables.
+
+    Keras makes the variables of attention when it is first called; tfmot looks for them before.
+    """
+    copy = type(layer).from_config(layer.get_config())
+    if isinstance(copy, keras.layers.MultiHeadAttention):
+        build_projections(copy)
+    return copy

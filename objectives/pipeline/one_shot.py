@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.kernels.cluster_lines import channel_axis
-from paretune.objectives.kernels.patterns import KernelView, pruned, view_of
+from paretune.objectives.kernels.patterns import KernelView, pruned
+from paretune.objectives.kernels.views import kernel_views
 from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.spaces.candidates.stage_recipes import TENSOR
 from paretune.spaces.policies.patterns import UNSTRUCTURED
@@ -18,9 +19,10 @@ _LLOYD_ITERATIONS = 10
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
-#: Takes a kernel, what is decided about its layer, the Keras class of the layer, and which of the weights there are to
-#: decide about, where channels were removed (else ``None``); returns the kernel with what was decided.
-_Impose = Callable[[FloatArray, LayerPolicy, str, BoolArray | None], FloatArray]
+#: Takes a kernel, what is decided about its layer, the Keras class of the layer, how patterns see the kernel, and which
+#: of the weights there are to decide about, where channels were removed (else ``None``); returns the kernel with what
+#: was decided.
+_Impose = Callable[[FloatArray, LayerPolicy, str, KernelView, BoolArray | None], FloatArray]
 
 
 def with_exact_zeros(
@@ -40,8 +42,10 @@ def with_exact_zeros(
         narrowed: Layers in which what is zero in ``start`` belongs to removed channels.
     """
 
-    def impose(values: FloatArray, decided: LayerPolicy, kind: str, alive: BoolArray | None) -> FloatArray:
-        return _prune(values, decided.sparsity, pattern, kind, alive)
+    def impose(
+        values: FloatArray, decided: LayerPolicy, kind: str, view: KernelView, alive: BoolArray | None
+    ) -> FloatArray:
+        return _prune(values, decided.sparsity, pattern, view, alive)
 
     return _on_compressed(model, weights, policy, impose, start=start, narrowed=narrowed)
 
@@ -67,8 +71,10 @@ def one_shot(
             and zeros keep to no pattern.
     """
 
-    def impose(values: FloatArray, decided: LayerPolicy, kind: str, alive: BoolArray | None) -> FloatArray:
-        zeroed = _prune(values, decided.sparsity, pattern, kind, alive)
+    def impose(
+        values: FloatArray, decided: LayerPolicy, kind: str, view: KernelView, alive: BoolArray | None
+    ) -> FloatArray:
+        zeroed = _prune(values, decided.sparsity, pattern, view, alive)
         if decided.clusters is None:
             return zeroed
         return _cluster(zeroed, decided.clusters, channel_axis(kind, cluster_scope), alive)
@@ -82,16 +88,16 @@ def _on_compressed(
     result = {name: list(arrays) for name, arrays in weights.items()}
     for name, decided in policy.items():
         layer = model.get_layer(name)
-        for variable in compressed_variables(layer):
+        for variable, view in zip(compressed_variables(layer), kernel_views(layer), strict=True):
             index = next(i for i, candidate in enumerate(layer.weights) if candidate is variable)
             alive = start[name][index] != 0 if name in narrowed else None
-            result[name][index] = impose(result[name][index], decided, type(layer).__name__, alive)
+            result[name][index] = impose(result[name][index], decided, type(layer).__name__, view, alive)
     return result
 
 
-def _prune(values: FloatArray, sparsity: float, pattern: str, kind: str, alive: BoolArray | None) -> FloatArray:
+def _prune(values: FloatArray, sparsity: float, pattern: str, view: KernelView, alive: BoolArray | None) -> FloatArray:
     if alive is None:
-        return pruned(values, sparsity, pattern, view_of(kind, values.shape))
+        return pruned(values, sparsity, pattern, view)
     result = values.copy()
     left = values[alive]
     result[alive] = pruned(left, sparsity, UNSTRUCTURED, KernelView(1, left.size, 1))

@@ -6,7 +6,9 @@ from typing import Any
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
 
 from paretune.objectives.keras_door import tf
-from paretune.objectives.kernels.patterns import KernelView, view_of, why_unstructured
+from paretune.objectives.kernels.patterns import KernelView, why_unstructured
+from paretune.objectives.kernels.views import kernel_views
+from paretune.objectives.kernels.weights import compressed_variables
 from paretune.spaces.policies.patterns import TWO_OF_FOUR, block_of
 
 _TWO_BY_FOUR = (2, 4)
@@ -21,7 +23,7 @@ class PatternMasks(pruning_impl.Pruning):  # type: ignore[misc]  # tfmot is unty
     step, as in tfmot.
 
     Args:
-        kind: Keras class of the layer.
+        layer: The layer, built; its kernels are still variables.
         pattern: What its zeros keep to.
         target: Gives the sparsity that the layer ends with, 0 where it is not pruned.
         narrowed: A variable that tells whether channels of the layer were removed: what is left of its kernel is no
@@ -30,10 +32,12 @@ class PatternMasks(pruning_impl.Pruning):  # type: ignore[misc]  # tfmot is unty
     """
 
     def __init__(
-        self, *, kind: str, pattern: str, target: Callable[[], Any], narrowed: Any = None, **settings: Any
+        self, *, layer: Any, pattern: str, target: Callable[[], Any], narrowed: Any = None, **settings: Any
     ) -> None:
         super().__init__(**settings)
-        self._kind = kind
+        self._views = {
+            kernel.ref(): view for kernel, view in zip(compressed_variables(layer), kernel_views(layer), strict=True)
+        }
         self._pattern = pattern
         self._target = target
         self._narrowed = narrowed
@@ -82,7 +86,7 @@ class PatternMasks(pruning_impl.Pruning):  # type: ignore[misc]  # tfmot is unty
         return tf.cond(turn, update, tf.no_op)
 
     def _view(self, weights: Any) -> KernelView:
-        return view_of(self._kind, tuple(weights.shape))
+        return self._views[weights.ref()]
 
 
 def _matrices(weights: Any, view: KernelView) -> Any:

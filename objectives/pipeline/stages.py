@@ -8,6 +8,7 @@ from typing import Protocol
 from paretune.objectives.kernels.weights import LayerWeights
 from paretune.objectives.pipeline.meter import Meter
 from paretune.spaces.candidates.stage_recipes import TENSOR, StageRecipe
+from paretune.spaces.policies.decompositions import CHANNELS
 from paretune.spaces.policies.policy import Policy
 
 #: Entered around everything that keeps the processor busy.
@@ -26,6 +27,7 @@ class StageTask:
         seed: Seeds batch order and every random draw.
         narrowed: Layers of which some weights are zero because channels were removed.
         cluster_scope: What shares one set of clusters, here and in what the cluster stage has left.
+        decomposition: How ranks split kernels, likewise.
     """
 
     stage: str
@@ -35,6 +37,7 @@ class StageTask:
     seed: int
     narrowed: frozenset[str] = frozenset()
     cluster_scope: str = TENSOR
+    decomposition: str = CHANNELS
 
     def keeps_zeros(self, layer: str) -> bool:
         """Return whether weights of a layer that are zero must stay so."""

@@ -16,7 +16,7 @@ from paretune.objectives.pipeline.stage_tree import StageTree
 from paretune.objectives.pipeline.stages import StageRunner, StageTask
 from paretune.objectives.ranks.lowering import with_low_ranks
 from paretune.spaces.candidates.candidate import Candidate, Limit
-from paretune.spaces.candidates.recipe import cluster_scope_of, stages_of
+from paretune.spaces.candidates.recipe import cluster_scope_of, decomposition_in, stage_recipe, stages_of
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import Infeasible
 from paretune.spaces.policies.normal_form import FEWEST_PRUNED_CLUSTERS
@@ -79,7 +79,8 @@ class Pipeline:
         """
         removal = self.remover.removal(candidate.policy, candidate.recipe.structure.criterion)
         narrowed = removal.narrowed
-        start = with_low_ranks(self.model, removal.without(self.weights), candidate.policy)
+        decomposition = decomposition_in(candidate.policy, candidate.recipe)
+        start = with_low_ranks(self.model, removal.without(self.weights), candidate.policy, decomposition)
         if rung is Rung.PROXY:
             imposed = one_shot(
                 self.model,
@@ -112,7 +113,7 @@ class Pipeline:
         )
 
     def _task(self, stage: str, candidate: Candidate, rung: Rung, narrowed: frozenset[str]) -> StageTask:
-        recipe = getattr(candidate.recipe, stage)
+        recipe = stage_recipe(stage, candidate.policy, candidate.recipe)
         return StageTask(
             stage=stage,
             policy=candidate.policy,
@@ -121,6 +122,7 @@ class Pipeline:
             seed=candidate.seed,
             narrowed=narrowed,
             cluster_scope=cluster_scope_of(candidate.policy, candidate.recipe),
+            decomposition=decomposition_in(candidate.policy, candidate.recipe),
         )
 
 

@@ -13,20 +13,21 @@ def ranks_of(policy: Policy) -> Mapping[str, int]:
     return {name: decided.rank for name, decided in policy.items() if decided.rank is not None}
 
 
-def with_low_ranks(model: Any, weights: LayerWeights, policy: Policy) -> LayerWeights:
+def with_low_ranks(model: Any, weights: LayerWeights, policy: Policy, decomposition: str) -> LayerWeights:
     """Return the weights with the nearest kernels of the ranks that a policy asks for.
 
     Args:
         model: For its architecture.
         weights: Trained; those of removed channels are zero, and stay so.
         policy: What is asked.
+        decomposition: How ranks split kernels.
     """
     result = dict(weights)
     for name, rank in ranks_of(policy).items():
         layer = model.get_layer(name)
         compressed = {id(variable) for variable in compressed_variables(layer)}
         result[name] = [
-            nearest_of_rank(values, rank) if id(variable) in compressed else values
+            nearest_of_rank(values, rank, decomposition) if id(variable) in compressed else values
             for variable, values in zip(layer.weights, weights[name], strict=True)
         ]
     return result

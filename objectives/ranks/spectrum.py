@@ -1,78 +1,94 @@
 """A kernel as a matrix, its singular values, and what is left of it at a lower rank.
 
-A kernel is read as a matrix of inputs by outputs: one row for each input that an output is a sum over (for a
-convolution: for each position of the window and each channel), one column for each output. At rank r it is the product
-of two smaller ones, and a layer becomes two: its own with r outputs, and one that combines them.
+A kernel is read as a matrix in one of two ways, see :mod:`paretune.spaces.policies.decompositions`. At rank r it is the
+product of two smaller ones, and a layer becomes two.
 
 References:
     Denton et al. (2014), Exploiting linear structure within convolutional networks for efficient evaluation.
-    Zhang et al. (2016), Accelerating very deep convolutional networks for classification and detection, sec. 3.
     Eckart & Young (1936): what the largest singular values span is the nearest matrix of that rank.
 """
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.spaces.policies.decompositions import (
+    SPATIAL,
+    decomposition_of,
+    largest_rank,
+    matrix_shape,
+)
+
 FloatArray = NDArray[np.float32]
 
-
-def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
-    """Return a kernel's inputs and outputs, from its shape in Keras."""
-    return math.prod(shape[:-1]), int(shape[-1])
+#: Brings rows of the window to the inputs and columns of it to the outputs, and back.
+_SPATIAL_ORDER = (0, 2, 1, 3)
 
 
-def largest_rank(shape: Sequence[int]) -> int:
-    """Return the largest rank at which two kernels have fewer weights than one; 0 where none has.
+def as_matrix(kernel: Any, decomposition: str, library: Any = np) -> Any:
+    """Return a kernel, of a shape as Keras has it, as a matrix.
 
-    That is the largest r with r * (inputs + outputs) < inputs * outputs.
+    Args:
+        kernel: An array, or a tensor of TensorFlow's.
+        decomposition: What the recipe asks for.
+        library: ``numpy`` or ``tensorflow``, after the kernel.
     """
-    inputs, outputs = matrix_shape(shape)
-    return (inputs * outputs - 1) // (inputs + outputs)
+    rows_and_columns = matrix_shape(kernel.shape, decomposition)
+    if decomposition_of(kernel.shape, decomposition) == SPATIAL:
+        kernel = library.transpose(kernel, _SPATIAL_ORDER)
+    return library.reshape(kernel, rows_and_columns)
 
 
-def energies(kernel: FloatArray) -> tuple[float, ...]:
+def as_kernel(matrix: Any, shape: Any, decomposition: str, library: Any = np) -> Any:
+    """Return the kernel of a shape that :func:`as_matrix` reads as ``matrix``."""
+    if decomposition_of(shape, decomposition) != SPATIAL:
+        return library.reshape(matrix, shape)
+    height, width, inputs, outputs = shape
+    return library.transpose(library.reshape(matrix, (height, inputs, width, outputs)), _SPATIAL_ORDER)
+
+
+def energies(kernel: FloatArray, decomposition: str) -> tuple[float, ...]:
     """Return which share of the squared singular values the first one, two, ... are, up to the largest rank."""
-    squares = np.linalg.eigvalsh(_gram(_matrix(kernel)))[::-1].clip(min=0)
+    squares = np.linalg.eigvalsh(_gram(_matrix(kernel, decomposition)))[::-1].clip(min=0)
     total = float(squares.sum())
     if total == 0:
         return ()
-    return tuple(round(float(share), 6) for share in np.cumsum(squares)[: largest_rank(kernel.shape)] / total)
+    kept = np.cumsum(squares)[: largest_rank(kernel.shape, decomposition)]
+    return tuple(round(float(share), 6) for share in kept / total)
 
 
-def span(kernel: FloatArray, rank: int) -> FloatArray:
+def span(kernel: FloatArray, rank: int, decomposition: str) -> FloatArray:
     """Return an orthonormal basis of what the largest singular values span, shape (smaller side, rank).
 
-    Of the outputs, if there are no more of them than of the inputs; else of the inputs.
+    Of the columns of the matrix, if there are no more of them than of the rows; else of the rows.
     """
-    _, vectors = np.linalg.eigh(_gram(_matrix(kernel)))
+    _, vectors = np.linalg.eigh(_gram(_matrix(kernel, decomposition)))
     found: FloatArray = np.ascontiguousarray(vectors[:, ::-1][:, :rank], np.float32)
     return found
 
 
-def projected(kernel: Any, basis: Any, multiply: Any) -> Any:
+def projected(matrix: Any, basis: Any, multiply: Any) -> Any:
     """Return a kernel, as a matrix, projected on a basis that :func:`span` gave: its rank is that of the basis.
 
     Args:
-        kernel: Shape (inputs, outputs); an array, or a tensor of TensorFlow's.
+        matrix: Shape (rows, columns); an array, or a tensor of TensorFlow's.
         basis: Likewise, shape (smaller side, rank).
         multiply: Multiplies two of these; takes ``transpose_a`` and ``transpose_b``, as TensorFlow's does.
     """
-    if kernel.shape[1] <= kernel.shape[0]:
-        return multiply(multiply(kernel, basis), basis, transpose_b=True)
-    return multiply(basis, multiply(basis, kernel, transpose_a=True))
+    if matrix.shape[1] <= matrix.shape[0]:
+        return multiply(multiply(matrix, basis), basis, transpose_b=True)
+    return multiply(basis, multiply(basis, matrix, transpose_a=True))
 
 
-def nearest_of_rank(kernel: FloatArray, rank: int) -> FloatArray:
+def nearest_of_rank(kernel: FloatArray, rank: int, decomposition: str) -> FloatArray:
     """Return the nearest kernel of a rank, in least squares; zero rows and columns stay zero."""
-    matrix = _matrix(kernel)
-    low: FloatArray = projected(matrix, span(kernel, rank).astype(np.float64), _multiply).astype(np.float32)
+    matrix, basis = _matrix(kernel, decomposition), span(kernel, rank, decomposition)
+    low: FloatArray = projected(matrix, basis.astype(np.float64), _multiply).astype(np.float32)
     low[~matrix.any(axis=1)] = 0
     low[:, ~matrix.any(axis=0)] = 0
-    return low.reshape(kernel.shape)
+    found: FloatArray = np.ascontiguousarray(as_kernel(low, kernel.shape, decomposition))
+    return found
 
 
 def factors(matrix: NDArray[Any], rank: int) -> tuple[FloatArray, FloatArray]:
@@ -88,8 +104,9 @@ def factors(matrix: NDArray[Any], rank: int) -> tuple[FloatArray, FloatArray]:
     return (left * roots).astype(np.float32), (roots[:, None] * right).astype(np.float32)
 
 
-def _matrix(kernel: FloatArray) -> NDArray[np.float64]:
-    return kernel.reshape(matrix_shape(kernel.shape)).astype(np.float64)
+def _matrix(kernel: FloatArray, decomposition: str) -> NDArray[np.float64]:
+    matrix: NDArray[np.float64] = as_matrix(kernel, decomposition).astype(np.float64)
+    return matrix
 
 
 def _gram(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,10 +3,12 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paretune.objectives.keras_door import tf, tfmot
 from paretune.objectives.kernels.cluster_lines import channel_axis, lines_of
-from paretune.objectives.kernels.weights import LayerWeights, compressed_variables, read_weights
+from paretune.objectives.kernels.tfmot_support import clusterable
+from paretune.objectives.kernels.weights import LayerWeights, compressed_variables
 from paretune.objectives.pipeline.centroid_start import initial_centroids
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.pipeline.meter import Meter
@@ -45,7 +47,7 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
         if decided is None or decided.clusters is None:
             return layer
         return tfmot.clustering.keras.cluster_weights(
-            layer,
+            clusterable(layer),
             number_of_clusters=decided.clusters,
             cluster_centroids_init=_TFMOTS_OWN.get(initialisation, _Initialisation.LINEAR),
             preserve_sparsity=task.keeps_zeros(layer.name),
@@ -55,18 +57,42 @@ def cluster(model: Any, weights: LayerWeights, task: StageTask, data: TrainingDa
     wrapped = wrap_layers(fresh_copy(model, weights), wrap)
     if initialisation not in _TFMOTS_OWN:
         for layer in wrapped.layers:
-            if hasattr(layer, "cluster_centroids"):
+            if _is_wrapped(layer):
                 _start_again(layer, task)
     hold = holder(
         [
-            Held(variable=variable, zeros=task.keeps_zeros(name), rank=decided.rank)
+            Held(
+                variable=variable,
+                zeros=task.keeps_zeros(name),
+                rank=decided.rank,
+                decomposition=task.decomposition,
+            )
             for name, decided in policy.items()
             if decided.clusters is None and (task.keeps_zeros(name) or decided.rank is not None)
             for variable in compressed_variables(wrapped.get_layer(name))
         ]
     )
     fit(wrapped, data, task, meter, callbacks=[AfterEachStep(hold)])
-    return read_weights(tfmot.clustering.keras.strip_clustering(wrapped))
+    named = {layer.layer.name if _is_wrapped(layer) else layer.name: layer for layer in wrapped.layers}
+    return {layer.name: _clustered(named[layer.name]) for layer in model.layers if layer.weights}
+
+
+def _is_wrapped(layer: Any) -> bool:
+    return hasattr(layer, "cluster_centroids")
+
+
+def _clustered(layer: Any) -> list[NDArray[np.float32]]:
+    """Return the weights of a layer in its own order, clustered where it is wrapped.
+
+    tfmot's ``strip_clustering`` gives attention back with its variables in another order.
+    """
+    if not _is_wrapped(layer):
+        return list(layer.get_weights())
+    layer.update_clustered_weights_associations()
+    weights = list(layer.layer.get_weights())  # the clustered ones are tensors by now, and not among them
+    for place, name in sorted(layer.position_original_weights.items()):
+        weights.insert(place, layer.get_weight_from_layer(name).numpy())
+    return weights
 
 
 def _is_clustered_by_channel(layer: Any, task: StageTask) -> bool:

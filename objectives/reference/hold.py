@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from paretune.objectives.keras_door import tf
 from paretune.objectives.kernels.cluster_lines import from_lines, lines_of
-from paretune.objectives.ranks.spectrum import matrix_shape, projected, span
+from paretune.objectives.ranks.spectrum import as_kernel, as_matrix, projected, span
+from paretune.spaces.policies.decompositions import CHANNELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,6 +30,7 @@ class Held:
         clustered: Whether also what is equal stays equal.
         axis: Along which every channel has clusters of its own; ``None`` for one set.
         rank: The rank that stays; the zeros are then whole rows and columns of the matrix.
+        decomposition: How that rank splits the kernel.
     """
 
     variable: Any
@@ -36,6 +38,7 @@ class Held:
     clustered: bool = False
     axis: int | None = None
     rank: int | None = None
+    decomposition: str = CHANNELS
 
 
 def projection(held: Held) -> Callable[[Any], Any]:
@@ -43,8 +46,13 @@ def projection(held: Held) -> Callable[[Any], Any]:
     values: NDArray[np.float32] = held.variable.numpy()
     mask = tf.constant(values != 0, dtype=tf.float32) if held.zeros else tf.ones(values.shape)
     if held.rank is not None:
-        basis, matrix = tf.constant(span(values, held.rank)), matrix_shape(values.shape)
-        return lambda updated: tf.reshape(projected(tf.reshape(updated, matrix), basis, tf.matmul), values.shape) * mask
+        how, basis = held.decomposition, tf.constant(span(values, held.rank, held.decomposition))
+
+        def lower(updated: Any) -> Any:
+            low = projected(as_matrix(updated, how, tf), basis, tf.matmul)
+            return as_kernel(low, values.shape, how, tf) * mask
+
+        return lower
     if not held.clustered:
         return lambda updated: updated * mask
     indices: list[Any] = []

@@ -39,8 +39,15 @@ def prune(model: Any, weights: LayerWeights, task: StageTask, data: TrainingData
 
     def wrap(layer: Any) -> Any:
         if layer.name in task.narrowed or task.rank(layer.name) is not None:
-            zeros, rank = layer.name in task.narrowed, task.rank(layer.name)
-            held.extend(Held(variable=each, zeros=zeros, rank=rank) for each in compressed_variables(layer))
+            held.extend(
+                Held(
+                    variable=each,
+                    zeros=layer.name in task.narrowed,
+                    rank=task.rank(layer.name),
+                    decomposition=task.decomposition,
+                )
+                for each in compressed_variables(layer)
+            )
         sparsity = policy[layer.name].sparsity if layer.name in policy else 0.0
         if sparsity == 0:
             return layer
@@ -91,7 +98,7 @@ class _Patterned(PruneLowMagnitude):  # type: ignore[misc]  # tfmot is untyped
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         self.pruning_obj = PatternMasks(
-            kind=type(self.layer).__name__,
+            layer=self.layer,
             pattern=self._pattern,
             target=lambda: tf.constant(self._sparsity, tf.float32),
             training_step_fn=lambda: self.pruning_step,

@@ -74,6 +74,7 @@ def quantize_aware(
                 clustered=decided.clusters is not None,
                 axis=axes[name],
                 rank=decided.rank,
+                decomposition=task.decomposition,
             )
             for name, decided in policy.items()
             if (task.keeps_zeros(name) or decided.clusters is not None or decided.rank is not None)

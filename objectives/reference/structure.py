@@ -23,7 +23,12 @@ def structure(model: Any, weights: LayerWeights, task: StageTask, data: Training
     """
     copy = fresh_copy(model, weights)
     held = [
-        Held(variable=variable, zeros=task.keeps_zeros(layer.name), rank=task.rank(layer.name))
+        Held(
+            variable=variable,
+            zeros=task.keeps_zeros(layer.name),
+            rank=task.rank(layer.name),
+            decomposition=task.decomposition,
+        )
         for layer in copy.layers
         for variable in compressed_variables(layer)
         if layer.name in task.narrowed or task.rank(layer.name) is not None

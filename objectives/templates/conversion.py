@@ -11,6 +11,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from paretune.objectives.flatbuffer.graph import read_graph
 from paretune.objectives.keras_door import keras, tf
+from paretune.objectives.templates.states import with_own_states
 from paretune.spaces.errors import ModelRefused
 
 SIGNATURE = "serving_default"
@@ -102,7 +103,7 @@ def convert_own(model: Any) -> bytes:
             converted = bytes(converter.convert())
         except Exception as error:  # the converter raises bare exceptions of several kinds, many lines long
             raise ModelRefused(f"The model cannot be converted to TensorFlow Lite: {_first_line(error)}") from error
-    return _with_unique_names(converted)
+    return _with_unique_names(with_own_states(converted))
 
 
 def _first_line(error: Exception) -> str:

@@ -119,7 +119,7 @@ class Shifted:
 class Absorbed:
     """The bias of a Dense layer that the norm before it was moved into: ``shift @ kernel + bias``.
 
-    Where a norm follows as well, its scale and shift come on top.
+    Where a norm follows as well, its scale and shift come on top. Attention has its outputs by heads.
     """
 
     kernel: Variable
@@ -129,9 +129,10 @@ class Absorbed:
 
     def evaluate(self, weights: Weights) -> np.ndarray:
         """Return shape (units,)."""
-        total: np.ndarray = self.before.shift(weights) @ self.kernel.evaluate(weights)
+        kernel = self.kernel.evaluate(weights)
+        total: np.ndarray = self.before.shift(weights) @ kernel.reshape(len(kernel), -1)
         if self.bias is not None:
-            total = total + self.bias.evaluate(weights)
+            total = total + self.bias.evaluate(weights).reshape(-1)
         if self.behind is not None:
             total = total * self.behind.scale(weights) + self.behind.shift(weights)
         return total

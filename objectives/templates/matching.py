@@ -185,6 +185,10 @@ def biases(weights: Weights, norms: Sequence[Norm]) -> Iterator[Expression]:
                     fitting = [vector for vector in vectors if arrays[vector.index].size == array.shape[1]]
                     for bias, after in itertools.product([None, *fitting], behind):
                         yield Absorbed(Variable(layer, number), bias, norm, after)
+                if array.ndim == 3 and array.shape[0] == norm.channels:  # of attention; its bias, if any, comes next
+                    has_bias = number + 1 < len(arrays) and arrays[number + 1].shape == array.shape[1:]
+                    for bias in (None, Variable(layer, number + 1))[: 1 + has_bias]:
+                        yield Absorbed(Variable(layer, number), bias, norm, None)
 
 
 def _arranged(expression: Expression, array: np.ndarray, target: np.ndarray) -> Expression | None:

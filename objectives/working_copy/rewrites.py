@@ -5,6 +5,7 @@ layer is folded in, because tfmot's quantization-aware training would otherwise 
 changes, which is checked on random inputs.
 """
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,8 @@ class _Flattening:
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(layer, keras.Model):
             return self._unroll(layer, args, kwargs)
+        if isinstance(layer, keras.layers.MultiHeadAttention):
+            args, kwargs = _by_name(layer, args, kwargs)
         if id(layer) not in self._copies:
             self._copies[id(layer)] = self._copy(layer)
         copy = self._copies[id(layer)]
@@ -188,6 +191,12 @@ class _Folding:
 
     def notes(self) -> list[str]:
         return [f"ReLU '{relu}' was folded into '{before}'." for relu, before in self._folded.items()]
+
+
+def _by_name(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a call that names all arguments but the first: tfmot's wrappers take a second for ``training``."""
+    _, *names = inspect.signature(layer.call).parameters
+    return args[:1], {**dict(zip(names, args[1:], strict=False)), **kwargs}
 
 
 def _call_with_weights(copy: Any, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.spaces.candidates.recipe import stages_of
 from paretune.spaces.policies.normal_form import normal_form
 from paretune.spaces.policies.policy import LayerPolicy, Policy
 from paretune.spaces.policies.space import Parameter, Space
@@ -85,13 +86,6 @@ class Encoding:
         """How many options each unit has."""
         return np.array([len(unit.options) for unit in self.units])
 
-    @cached_property
-    def pinned(self) -> Policy:
-        """What is decided about the layers about which nothing is searched."""
-        searched = {layer for unit in self.units for layer in unit.layers}
-        policy = self.policy_of(self.base.tolist())
-        return Policy(tuple(entry for entry in policy.entries if entry[0] not in searched))
-
     def row_of(self, choice: Mapping[str, int]) -> tuple[int, ...]:
         """Return the row of a combination of choices."""
         return tuple(
@@ -114,6 +108,36 @@ class Encoding:
     def policy_of(self, row: Sequence[int]) -> Policy:
         """Return the policy of a row."""
         return self.space.policy(self.choice_of(row))
+
+    @cached_property
+    def free_options(self) -> tuple[IntArray, ...]:
+        """The options of each unit that need no training, such as a number format that is only written."""
+        return tuple(
+            np.array([place for place, option in enumerate(unit.options) if not _stages(unit.layers, option.decided)])
+            for unit in self.units
+        )
+
+    @cached_property
+    def pinned_stages(self) -> frozenset[str]:
+        """The stages that layers need about which nothing is searched."""
+        searched = {layer for unit in self.units for layer in unit.layers}
+        policy = self.policy_of(self.base.tolist())
+        return frozenset(stages_of(Policy(tuple(entry for entry in policy.entries if entry[0] not in searched))))
+
+    def is_training_free(self, rows: IntArray) -> NDArray[np.bool_]:
+        """Mark the policies that train nothing: what they measure untrained is what they measure.
+
+        Args:
+            rows: Shape (policies, units).
+        """
+        if self.pinned_stages:
+            return np.zeros(len(rows), dtype=bool)
+        free = [np.isin(rows[:, unit], options) for unit, options in enumerate(self.free_options)]
+        return np.all(free, axis=0) if free else np.ones(len(rows), dtype=bool)
+
+
+def _stages(layers: Sequence[str], decided: Sequence[LayerPolicy]) -> tuple[str, ...]:
+    return stages_of(Policy(tuple(zip(layers, decided, strict=True))))
 
 
 def _units_of(space: Space) -> tuple[Unit, ...]:

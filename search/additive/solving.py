@@ -34,7 +34,8 @@ def solve(encoding: Encoding, profile: Profile, objectives: Sequence[Objective])
         The front of the rise of the loss and of what is asked: the bytes of the file, the rise of the latency ratio,
         the rise of each amount. The bytes stand second, and are there too where nothing else is asked.
     """
-    problem = _Problem(profile, Widths(encoding), tuple(each.name for each in objectives))
+    everything = tuple(np.arange(count) for count in encoding.option_counts)
+    problem = _Problem(profile, Widths(encoding), tuple(each.name for each in objectives), everything)
     fronts = [problem.front_at(way) for way in problem.ways_to_narrow()]
     if len(fronts) == 1:
         return fronts[0]
@@ -45,6 +46,21 @@ def solve(encoding: Encoding, profile: Profile, objectives: Sequence[Objective])
     return AdditiveFront(costs[best], options[best], False, has_bytes=problem.has_bytes)
 
 
+def solve_training_free(encoding: Encoding, profile: Profile, objectives: Sequence[Objective]) -> AdditiveFront:
+    """Return the best policies among those that train nothing, likewise; an empty front where there are none.
+
+    Beside decisions that training repairs these look poor, but of them the effects are known and not hoped for.
+    """
+    free, widths = encoding.free_options, Widths(encoding)
+    untouched = np.zeros(len(encoding.units), dtype=np.int64)
+    others = [unit for unit in range(len(free)) if unit not in widths.columns]
+    if encoding.pinned_stages or not others or not all(map(len, free)):
+        return AdditiveFront(np.zeros((0, 2)), np.zeros((0, len(free)), dtype=np.int64), True)
+    problem = _Problem(profile, widths, tuple(each.name for each in objectives), free)
+    untouched[list(widths.columns)] = [free[column][0] for column in widths.columns]
+    return problem.front_at(untouched)
+
+
 @dataclass(frozen=True, slots=True)
 class _Problem:
     """The effects of decisions, and which of them are costs.
@@ -53,11 +69,13 @@ class _Problem:
         profile: The effects.
         widths: Of the space.
         asked: Names of the objectives.
+        options: Those of each unit that may be taken.
     """
 
     profile: Profile
     widths: Widths
     asked: tuple[str, ...]
+    options: tuple[IntArray, ...]
 
     @property
     def scaled(self) -> tuple[str, ...]:
@@ -97,7 +115,8 @@ class _Problem:
         for column in others:
             costs = profile.costs[column]
             parts = [costs.loss, *([costs.bytes * self.widths.of_options(column, way)] if self.has_bytes else [])]
-            units.append(np.stack([*parts, *(_rises(costs, name) * ratio for name, ratio in ratios.items())], axis=1))
+            rises = np.stack([*parts, *(_rises(costs, name) * ratio for name, ratio in ratios.items())], axis=1)
+            units.append(rises[self.options[column]])
         if not units:  # nothing but channels is searched
             units = [np.zeros((1, 1 + self.has_bytes + len(ratios)))]
         front = additive_front(units)
@@ -106,7 +125,8 @@ class _Problem:
         base = profile.base.values
         moved = np.array([loss, *fixed, *(base.get(name, 0.0) * (ratio - 1) for name, ratio in ratios.items())])
         options = np.repeat(rows, len(front), axis=0)
-        options[:, others] = front.options[:, : len(others)]
+        for place, column in enumerate(others):
+            options[:, column] = self.options[column][front.options[:, place]]
         return AdditiveFront(front.costs + moved, options, front.is_exact, has_bytes=self.has_bytes)
 
     def _ratio(self, way: IntArray, name: str) -> float:

@@ -9,7 +9,7 @@ from paretune.search.additive.amounts import amount_names
 from paretune.search.additive.encoding import Encoding, IntArray
 from paretune.search.additive.knapsack import AdditiveFront, farthest_first
 from paretune.search.additive.profile import Profile, ProfilePlan, read_profile
-from paretune.search.additive.solving import solve
+from paretune.search.additive.solving import solve, solve_training_free
 from paretune.search.advisers.sampler import PolicySampler
 from paretune.search.feasibility import bound_of
 from paretune.search.front import FloatArray, find_front, reference_point, values_of, volume_row
@@ -26,12 +26,14 @@ from paretune.spaces.results.objective import Direction
 from paretune.spaces.results.proxy import Proxy
 from paretune.spaces.results.trial import Trial, TrialState
 
-#: So many seeds come before anything else; the others take turns with what is learnt from the trials so far.
+#: So many seeds that train nothing come first: they cost next to nothing, and hold the mild end of the front.
+_FREE_SEEDS = 4
+#: So many of those that are trained come next; the others take turns with what is learnt from the trials so far.
 _FIRST_SEEDS = 10
 _LEARNT = frozenset({"learner", "tpe", LEAF})
-#: How many candidates are looked at: of the additive front, around the front found so far, at random, and at most how
-#: many leaves of trained stems.
-_POOL = {"additive": 400, "around": 600, "random": 200, "leaves": 600}
+#: How many candidates are looked at: of the additive front, of that of policies that train nothing, around the front
+#: found so far, at random, and at most how many leaves of trained stems.
+_POOL = {"additive": 400, "free": 100, "around": 600, "random": 200, "leaves": 600}
 #: Most of them whose gain is computed.
 _MOST_SCORED = 500
 
@@ -40,7 +42,7 @@ class FunnelSampler:
     """Implements :class:`paretune.search.proposals.proposer.Proposer`.
 
     1. The profile: each decision alone, untrained.
-    2. The additive problem, solved exactly; seeds spread over its front.
+    2. The additive problem, solved exactly; seeds spread over its front, after some of policies that train nothing.
     3. Then the candidate with the greatest expected gain in hypervolume for what it costs to train, among the additive
        front, what surrounds the front found so far, leaves of trained stems and a few at random. What training wins
        back is learnt from the trials.
@@ -75,7 +77,9 @@ class FunnelSampler:
         self._has_asked = False
         self._is_prepared = False
         self._profile: Profile | None = None
-        self._additive = AdditiveFront(np.zeros((0, 2)), np.zeros((0, len(self._encoding.units)), np.int64), True)
+        nothing = np.zeros((0, len(self._encoding.units)), np.int64)
+        self._additive = self._free = AdditiveFront(np.zeros((0, 2)), nothing, True)
+        self._first_seeds = 0
         self._seeds: list[tuple[int, ...]] | None = None
         self._needs_seeds = True
         self._shortlist: list[tuple[int, ...]] = []
@@ -215,6 +219,7 @@ class FunnelSampler:
             if self._profile is not None:
                 self._predictor.use_profile(self._profile)
                 self._additive = solve(self._encoding, self._profile, self._problem.objectives)
+                self._free = solve_training_free(self._encoding, self._profile, self._problem.objectives)
         for digest, proxy in self._proxies.items():
             if digest not in self._noted:
                 self._noted.add(digest)
@@ -234,7 +239,7 @@ class FunnelSampler:
         if self._seeds is None:
             self._seeds = self._choose_seeds(self._profile)
         left = [row for row in self._seeds if row not in self._tried]
-        beyond_first = len(self._seeds) - len(left) - _FIRST_SEEDS
+        beyond_first = len(self._seeds) - len(left) - self._first_seeds
         others = sum(trial.origin in _LEARNT for trial in self._trials.values())
         is_turn = beyond_first < 0 or beyond_first < others
         return left[0] if left and is_turn else None
@@ -242,17 +247,25 @@ class FunnelSampler:
     def _choose_seeds(self, profile: Profile) -> list[tuple[int, ...]]:
         if not self._needs_seeds:
             return []
-        front = self._additive
         # by what is known before any trial, so that a resumed run has the same seeds
         predictor = Predictor(self._problem, self._encoding, self._base)
         predictor.use_profile(profile)
+        free = self._spread(self._free, predictor, _FREE_SEEDS)
+        trained = self._spread(self._additive, predictor, self._settings.seeds)
+        self._first_seeds = len(free) + _FIRST_SEEDS
+        return [*free, *(row for row in trained if row not in free)]
+
+    def _spread(self, front: AdditiveFront, predictor: Predictor, count: int) -> list[tuple[int, ...]]:
+        """Return rows that spread over the amounts of a front, the smallest first, of those that may gain something."""
+        if not len(front):
+            return []
         guess = predictor.predict(front.options)
         useful = np.flatnonzero((guess.mean < self._reference).all(axis=1))
         if not len(useful):
             return []
         sizes = np.log2(front.costs[useful, 1:2]) if front.has_bytes else guess.mean[useful][:, self._amount_column]
-        # the mildest one is left out: the references are near it
-        chosen = farthest_first(sizes, self._settings.seeds, taken=[int(sizes.argmax())])
+        # the mildest of several is left out: it is next to the uncompressed model
+        chosen = farthest_first(sizes, count, taken=[int(sizes.argmax())] if len(useful) > 1 else [])
         return [tuple(front.options[useful[index]].tolist()) for index in chosen]
 
     @property
@@ -265,8 +278,7 @@ class FunnelSampler:
     def _pool(self) -> IntArray:
         """Return candidates that no trial has had, shape (candidates, units)."""
         rng = np.random.default_rng([self._problem.seed, len(self._trials)])
-        front = self._additive.options
-        spread = np.unique(np.linspace(0, len(front) - 1, _POOL["additive"]).astype(np.int64))
+        fronts = [_evenly(self._additive.options, _POOL["additive"]), _evenly(self._free.options, _POOL["free"])]
         counts = self._encoding.option_counts
         parents = [row for row, trial in self._tried.items() if trial in self._best] or [tuple(self._encoding.base)]
         around = np.array(parents, dtype=np.int64)[rng.integers(len(parents), size=_POOL["around"])]
@@ -275,7 +287,7 @@ class FunnelSampler:
         at_random = rng.integers(0, counts, size=(_POOL["random"], len(counts)))
         leaves = self._cost.leaves(parents if self._settings.leaves else [])
         leaves = leaves if len(leaves) <= _POOL["leaves"] else rng.permutation(leaves)[: _POOL["leaves"]]
-        drawn = np.concatenate([front[spread], around, at_random, leaves]).tolist()
+        drawn = np.concatenate([*fronts, around, at_random, leaves]).tolist()
         pool = np.array(sorted({*map(tuple, drawn)} - self._tried.keys()), dtype=np.int64).reshape(-1, len(counts))
         known = pool[self._predictor.is_known(pool)]
         hopeful = known[self._predictor.may_recover(known, self._reference[0])]
@@ -314,6 +326,11 @@ class FunnelSampler:
 
     def _proposal(self, row: tuple[int, ...], origin: str) -> Proposal:
         return Proposal(self._encoding.choice_of(row), self._encoding.policy_of(row), origin)
+
+
+def _evenly(rows: IntArray, most: int) -> IntArray:
+    """Return at most so many rows, evenly spread over all."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))] if len(rows) else rows
 
 
 def _reference(problem: SearchProblem, baseline: Mapping[str, float]) -> FloatArray:

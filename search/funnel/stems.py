@@ -7,7 +7,7 @@ import numpy as np
 from paretune.search.additive.encoding import Encoding, IntArray
 from paretune.search.front import FloatArray
 from paretune.search.settings import SearchProblem
-from paretune.spaces.candidates.recipe import STAGES, stages_of
+from paretune.spaces.candidates.recipe import STAGES
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.trial import Trial, TrialState
@@ -32,7 +32,7 @@ class TrainingCost:
         steps = np.array([getattr(problem.recipe, stage).steps(samples) for stage in STAGES], dtype=np.float64)
         self._codes = [_stage_codes(encoding, unit) for unit in range(len(encoding.units))]
         self._alike = [[_others_alike(codes, option) for option in range(len(codes))] for codes in self._codes]
-        self._always_needed = np.array([stage in stages_of(encoding.pinned) for stage in STAGES])
+        self._always_needed = np.array([stage in encoding.pinned_stages for stage in STAGES])
         is_possible = np.any([(codes > 0).any(axis=0) for codes in self._codes], axis=0) | self._always_needed
         self._shares = steps / max(1.0, steps[is_possible].sum())
         self._trained: set[bytes] = set()

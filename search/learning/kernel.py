@@ -33,12 +33,10 @@ class Points:
         features: Shape (points, features).
         decisions: Number of what is decided about each unit, shape (points, units); ``None`` where nothing is compared
             by its decisions.
-        luck: By how much of the luck of a training an outcome is off, shape (points,); ``None`` where by all of it.
     """
 
     features: FloatArray
     decisions: NDArray[np.int64] | None = None
-    luck: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -48,13 +46,7 @@ class Points:
         return Points(
             self.features[places],
             None if self.decisions is None else self.decisions[places],
-            None if self.luck is None else self.luck[places],
         )
-
-    @property
-    def lucks(self) -> FloatArray:
-        """The same, always as numbers."""
-        return np.ones(len(self.features)) if self.luck is None else self.luck
 
 
 class Likeness:
@@ -98,15 +90,12 @@ class Kernel:
         """Return the variance of the outcome of each point on its own, noise included."""
         trend = 1.0 + (points.features**2).mean(axis=1)
         decided = self.of_decisions if points.decisions is not None else 0.0
-        return np.asarray(trend + self.deviation + decided + self.noise_of(points))
+        return np.asarray(trend + self.deviation + decided + self.noise**2)
 
-    def noise_of(self, points: Points) -> FloatArray:
-        """Return the variance of each point that nothing explains."""
-        return np.asarray((self.noise * points.lucks) ** 2)
-
-    def of_data(self, points: Points, likeness: Likeness) -> FloatArray:
-        """Return the covariance of measurements of points, given what they have in common."""
-        return np.asarray(likeness.covariance(self) + np.diag(self.noise_of(points) + _JITTER))
+    def of_data(self, likeness: Likeness) -> FloatArray:
+        """Return the covariance of measurements of the same points."""
+        own = likeness.covariance(self)
+        return np.asarray(own + (self.noise**2 + _JITTER) * np.eye(len(own)))
 
 
 def likeliest_of_all(points: Points, targets: FloatArray) -> Kernel:
@@ -114,7 +103,7 @@ def likeliest_of_all(points: Points, targets: FloatArray) -> Kernel:
     likeness = Likeness(points, points)
     of_decisions = _OF_DECISIONS if points.decisions is not None else (0.0,)
     grid = list(itertools.starmap(Kernel, itertools.product(_LENGTHS, _DEVIATIONS, of_decisions, _NOISES)))
-    return grid[int(_likelihoods(np.stack([kernel.of_data(points, likeness) for kernel in grid]), targets).argmax())]
+    return grid[int(_likelihoods(np.stack([kernel.of_data(likeness) for kernel in grid]), targets).argmax())]
 
 
 def points_of_choice(count: int) -> int:

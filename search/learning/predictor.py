@@ -14,7 +14,6 @@ from paretune.search.learning.experience import Experience, farthest_recovery, p
 from paretune.search.learning.kernel import Kernel, Points, points_of_choice
 from paretune.search.learning.prediction import Bend, Prediction
 from paretune.search.learning.residual import MOST_POINTS, GaussianProcess, likeliest_kernel
-from paretune.search.learning.untrained import TrainsNothing
 from paretune.search.settings import SearchProblem
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.results.objective import Direction, Objective
@@ -37,6 +36,9 @@ _ANYTHING = 1e3
 _LEAST_SHARE = 1e-3
 #: Deviation of what is known.
 _EXACT = 1e-6
+#: What adding up effects may miss where nothing is trained, as a share of the sum; and what a measurement may, as a
+#: share of the baseline's metric.
+_SUM_DEVIATION, _MEASURED_DEVIATION = 0.3, 5e-4
 #: Losses rise by orders of magnitude; around this rise their scale turns from linear to logarithmic.
 _TURNING_LOSS = 0.2
 
@@ -45,9 +47,10 @@ class Predictor:
     """Predicts the objectives of policies from their proxies, or from the profile where they have none.
 
     The task's metric, and the loss, follow from their untrained rise by a Gaussian process that the finished trials
-    teach. A size is that of the untrained file, changed as training changed others. A latency is what the profile
-    tells, which depends on channels, ranks and number formats alone, corrected as the trials' were. Any other amount is
-    told likewise, and exact where a proxy has it and training does not change it.
+    teach; of a policy that trains nothing they are what it measures untrained. A size is that of the untrained file,
+    changed as training changed others. A latency is what the profile tells, which depends on channels, ranks and number
+    formats alone, corrected as the trials' were. Any other amount is told likewise, and exact where a proxy has it and
+    training does not change it.
 
     Args:
         problem: The objectives.
@@ -78,8 +81,6 @@ class Predictor:
         self._kernels: dict[tuple[str, int], Kernel] = {}
         self._changes: dict[str, Changes] = {}
         self._of_others: Callable[[], Sequence[Experience]] = lambda: ()
-        self._trains_nothing = TrainsNothing(encoding)
-        self._settled: set[tuple[int, ...]] = set()
 
     def learn_from(self, others: Callable[[], Sequence[Experience]]) -> None:
         """From now on, as long as its own trials are too few, go by what trials of other models tell."""
@@ -87,7 +88,7 @@ class Predictor:
 
     def experience(self) -> Experience:
         """Return what its own trials tell others about the task's metric."""
-        told = self._told
+        told = self._taught
         costs = np.array([volume_row(values, [self._metric])[0] for _, values in told])
         return Experience(self._shared_features(self._rows([row for row, _ in told])), self._bend(self._metric)(costs))
 
@@ -103,8 +104,8 @@ class Predictor:
 
     @property
     def trained(self) -> int:
-        """Trials it has learnt from."""
-        return len(self._told)
+        """Trials it has learnt from how the metric recovers."""
+        return len(self._taught)
 
     def use_profile(self, profile: Profile) -> None:
         """From now on, tell of policies without a proxy too."""
@@ -115,8 +116,6 @@ class Predictor:
     def note(self, row: tuple[int, ...], proxy: Proxy) -> None:
         """Take note of what a policy measures untrained."""
         self._proxies[row] = proxy
-        if self._trains_nothing(np.array([row]))[0]:
-            self._settled.add(row)
         if any(row == trained for trained, _ in self._trained.values()):
             self._forget()
 
@@ -174,7 +173,7 @@ class Predictor:
             bend = self._bend(objective)
             return bend.undo(learnt[0]), bend.slope(learnt[0]) * learnt[1]
         if self._is_learnt(objective):
-            return self._untaught(objective, rows)
+            return self._where_free(objective, rows, self._untaught(objective, rows))
         if self._profile is not None and objective.name in self._profile.amounts:
             return self._predict_amount(objective, self._profile, rows)
         if objective.log and not objective.settled:
@@ -207,10 +206,27 @@ class Predictor:
         if not self._is_learnt(objective):
             return None
         if self._goes_by_others and objective.name == self._metric.name:
-            return self._as_others(rows)
-        if self.trained >= ENOUGH_TRIALS:
-            return self._process(objective).predict(self._points(rows))
-        return None
+            learnt = self._as_others(rows)
+        elif self.trained >= ENOUGH_TRIALS:
+            learnt = self._process(objective).predict(Points(self._features(rows), rows))
+        else:
+            return None
+        bend = self._bend(objective)
+        mean, deviation = self._where_free(objective, rows, (bend.undo(learnt[0]), bend.slope(learnt[0]) * learnt[1]))
+        bent = bend(mean)
+        return bent, deviation / bend.slope(bent)
+
+    def _where_free(
+        self, objective: Objective, rows: IntArray, guess: tuple[FloatArray, FloatArray]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return a guess of the metric, or the loss, in which policies that train nothing have what they measure so."""
+        free = self._encoding.is_training_free(rows)
+        rise = self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0]
+        sign = -1 if objective.direction is Direction.MAXIMIZE else 1
+        base = sign * {**self._baseline, **self._base_values}[objective.name]
+        is_measured = np.array([row in self._proxies for row in map(tuple, rows.tolist())], dtype=bool)
+        deviation = np.where(is_measured, 0.0, _SUM_DEVIATION * np.abs(rise)) + _MEASURED_DEVIATION * (abs(base) or 1.0)
+        return np.where(free, base + rise, guess[0]), np.where(free, deviation, guess[1])
 
     @property
     def _goes_by_others(self) -> bool:
@@ -226,45 +242,28 @@ class Predictor:
 
     def _process(self, objective: Objective) -> GaussianProcess:
         if objective.name not in self._learnt:
-            rows = self._rows([row for row, _ in self._told])
-            costs = self._bend(objective)(np.array([volume_row(values, [objective])[0] for _, values in self._told]))
-            alone, others = self._settled_rows()
-            settled = self._settled_costs(objective, np.concatenate([others, alone]))
+            rows = np.array([row for row, _ in self._taught])
+            costs = self._bend(objective)(np.array([volume_row(values, [objective])[0] for _, values in self._taught]))
+            points = Points(self._features(rows), rows)
             first = points_of_choice(len(rows))
             if (objective.name, first) not in self._kernels:
-                # from what does not depend on when it is asked: the profile's, and the first trials
-                points = self._points(np.concatenate([alone, rows[:first]]))
-                known = np.concatenate([settled[len(others) :], costs[:first]])
-                self._kernels[objective.name, first] = likeliest_kernel(points, known)
-            beside = np.concatenate([others, alone])
-            is_untried = ~(beside[:, None, :] == rows[None, :, :]).all(axis=2).any(axis=1)
-            points = self._points(np.concatenate([beside[is_untried], rows]))
-            known = np.concatenate([settled[is_untried], costs])
-            self._learnt[objective.name] = GaussianProcess(points, known, self._kernels[objective.name, first])
+                self._kernels[objective.name, first] = likeliest_kernel(points.of(slice(first)), costs[:first])
+            self._learnt[objective.name] = GaussianProcess(points, costs, self._kernels[objective.name, first])
         return self._learnt[objective.name]
-
-    def _points(self, rows: IntArray) -> Points:
-        return Points(self._features(rows), rows, self._trains_nothing.luck(rows))
-
-    def _settled_rows(self) -> tuple[IntArray, IntArray]:
-        """Return the policies that need no trial, for they train nothing and were measured: of the profile, and others.
-
-        None as long as there is no profile, which measures those that decide one thing all at once.
-        """
-        alone, others = self._trains_nothing.among(self._settled if self._profile is not None else ())
-        return alone[self.is_known(alone)], others[self.is_known(others)]
-
-    def _settled_costs(self, objective: Objective, rows: IntArray) -> FloatArray:
-        """Return what policies that train nothing cost, on the scale that is learnt: their untrained rise stays."""
-        rise = self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0]
-        return self._bend(objective)(volume_row(self._baseline, [objective])[0] + rise)
 
     @property
     def _told(self) -> list[tuple[tuple[int, ...], Mapping[str, float]]]:
-        """What trained trials measured, by number; those whose features can be told."""
+        """What finished trials measured, by number; those whose features can be told."""
         told = [self._trained[number] for number in sorted(self._trained)]
         is_known = self.is_known(self._rows([row for row, _ in told]))
         return [entry for entry, known in zip(told, is_known, strict=True) if known]
+
+    @property
+    def _taught(self) -> list[tuple[tuple[int, ...], Mapping[str, float]]]:
+        """Those of them that trained something."""
+        told = self._told
+        free = self._encoding.is_training_free(self._rows([row for row, _ in told]))
+        return [entry for entry, is_free in zip(told, free, strict=True) if not is_free]
 
     def _rows(self, rows: Sequence[tuple[int, ...]]) -> IntArray:
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self._encoding.units))
@@ -307,7 +306,8 @@ class Predictor:
             return np.asarray(np.log2(self._untrained_size(objective, known)))
 
         mean, deviation = self._changes_of(objective, np.log2, added_up, SIZE_SPREAD).predict(rows)
-        return untrained + mean, deviation
+        is_final = self._encoding.is_training_free(rows) & [row in self._proxies for row in map(tuple, rows.tolist())]
+        return untrained + np.where(is_final, 0.0, mean), np.where(is_final, _EXACT, deviation)
 
     def _predict_latency(
         self, objective: Objective, base: float, profile: Profile, rows: IntArray

@@ -40,7 +40,7 @@ class GaussianProcess:
         self._points = self._standardised(points)
         targets = (costs - self._mean) / self._spread
         self._kernel = kernel
-        self._inverse = np.linalg.inv(kernel.of_data(self._points, Likeness(self._points, self._points)))
+        self._inverse = np.linalg.inv(kernel.of_data(Likeness(self._points, self._points)))
         self._weights = self._inverse @ targets
 
     def predict(self, points: Points) -> tuple[FloatArray, FloatArray]:
@@ -48,7 +48,7 @@ class GaussianProcess:
         points = self._standardised(points)
         across = Likeness(points, self._points).covariance(self._kernel)
         known = np.einsum("ij,jk,ik->i", across, self._inverse, across, optimize=True)
-        variance = np.maximum(self._kernel.variance(points) - known, self._kernel.noise_of(points))
+        variance = np.maximum(self._kernel.variance(points) - known, self._kernel.noise**2)
         return across @ self._weights * self._spread + self._mean, np.asarray(np.sqrt(variance) * self._spread)
 
     def _standardised(self, points: Points) -> Points:

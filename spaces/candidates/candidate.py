@@ -1,10 +1,10 @@
 """What a trial evaluates, and what it may spend."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from paretune.spaces.candidates.recipe import Recipe, stage_share, stages_of
+from paretune.spaces.candidates.recipe import Recipe, stage_recipe, stage_share, stages_of
 from paretune.spaces.policies.policy import Policy, digest_of
 
 
@@ -48,8 +48,11 @@ class Candidate:
 
         They differ only in number formats that no stage trains for.
         """
-        recipe = self.recipe.to_document()
-        stages = {stage: [recipe[stage], stage_share(stage, self.policy)] for stage in stages_of(self.policy)}
+        policy = self.policy
+        stages = {
+            stage: [asdict(stage_recipe(stage, policy, self.recipe)), stage_share(stage, policy)]
+            for stage in stages_of(policy)
+        }
         return digest_of([self.architecture, stages, self.seed])
 
 

@@ -1,7 +1,7 @@
 """How a candidate is trained: the stages that its policy needs, in order."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from paretune.spaces.candidates.rung import Rung
@@ -14,6 +14,8 @@ from paretune.spaces.candidates.stage_recipes import (
     StructureRecipe,
 )
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.policies.decompositions import CHANNELS
+from paretune.spaces.policies.layers import LayerSpec, under_recipe
 from paretune.spaces.policies.policy import Policy, digest_of
 from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.suggest import nearest
@@ -62,6 +64,27 @@ def cluster_scope_of(policy: Policy, recipe: Recipe) -> str:
     return recipe.cluster.scope if stage_share("cluster", policy) else TENSOR
 
 
+def decomposition_in(policy: Policy, recipe: Recipe) -> str:
+    """Return how ranks split kernels; a policy without ranks does not depend on what the recipe says."""
+    has_rank = any(decided.rank is not None for decided in policy.values())
+    return recipe.structure.decomposition if has_rank else CHANNELS
+
+
+def stage_recipe(stage: str, policy: Policy, recipe: Recipe) -> StageRecipe:
+    """Return the settings of a stage; which channels go, and how ranks split kernels, as by default where none do."""
+    if stage == "structure":
+        has_narrow = any(decided.channels < 1 for decided in policy.values())
+        criterion = recipe.structure.criterion if has_narrow else StructureRecipe().criterion
+        return replace(recipe.structure, criterion=criterion, decomposition=decomposition_in(policy, recipe))
+    found: StageRecipe = getattr(recipe, stage)
+    return found
+
+
+def layers_under(recipe: Recipe, layers: Iterable[LayerSpec]) -> tuple[LayerSpec, ...]:
+    """Return the layers that the doctor has described as policies of a recipe decide about them."""
+    return under_recipe(layers, pattern=recipe.prune.pattern, decomposition=recipe.structure.decomposition)
+
+
 def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) -> int:
     """Return the optimizer steps that a trial of ``policy`` takes on so many training samples."""
     if rung is Rung.PROXY:
@@ -73,11 +96,12 @@ def training_steps_of(policy: Policy, recipe: Recipe, rung: Rung, samples: int) 
 def untrained_digest(architecture: str, recipe: Recipe, policy: Policy) -> str:
     """Return SHA-256 of what decides, beside the policy, what a candidate measures at the rung ``proxy``.
 
-    That is which channels go, what zeros keep to and what shares a set of clusters, each where the policy has any; and
-    the repairs of the file.
+    That is which channels go, how ranks split kernels, what zeros keep to and what shares a set of clusters, each where
+    the policy has any; and the repairs of the file.
     """
+    structure: Any = stage_recipe("structure", policy, recipe)
     settings = {
-        "structure": recipe.structure.criterion,
+        "structure": [structure.criterion, structure.decomposition],
         "prune": recipe.prune.pattern,
         "cluster": recipe.cluster.scope,
     }

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.policies.decompositions import CHANNELS, DECOMPOSITIONS
 from paretune.spaces.policies.patterns import UNSTRUCTURED, require_pattern
 from paretune.spaces.suggest import nearest
 
@@ -33,13 +34,18 @@ INITIALISATIONS = ("linear", "kmeans++", "density", "random")
 TENSOR, CHANNEL = "tensor", "channel"
 CLUSTER_SCOPES = (TENSOR, CHANNEL)
 
+#: Where the recipe says nothing of epochs, a stage takes so many steps for each of its usual ones, however small the
+#: data: what compression breaks is mended by steps, not by passes.
+_LEAST_STEPS_AN_EPOCH = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecipe:
     """Training settings of one stage.
 
     Attributes:
-        epochs: Passes over the training data, above 0; fractions are allowed.
+        epochs: Passes over the training data, above 0; fractions are allowed. By default :attr:`usual_epochs`, and
+            more on small data: then at least 50 steps for each of these.
         learning_rate: Initial step size of the optimizer, above 0.
         batch_size: Samples per training step, at least 1.
         schedule: Learning rate over the stage: ``constant``, or ``cosine`` (decays to 0).
@@ -52,7 +58,9 @@ class StageRecipe:
             more the model is told about the classes that the uncompressed one ruled out.
     """
 
-    epochs: float = 2.0
+    usual_epochs: ClassVar[float] = 2.0
+
+    epochs: float | None = None
     learning_rate: float = 1e-3
     batch_size: int = 64
     schedule: str = "cosine"
@@ -63,7 +71,9 @@ class StageRecipe:
 
     def steps(self, samples: int, rung: Rung = Rung.FULL) -> int:
         """Return the optimizer steps this takes on so many training samples: at least one, a started batch counts."""
-        return max(1, math.ceil(rung.epochs_share * self.epochs * math.ceil(samples / self.batch_size_for(samples))))
+        a_pass = math.ceil(samples / self.batch_size_for(samples))
+        usual = self.usual_epochs * max(a_pass, _LEAST_STEPS_AN_EPOCH)
+        return max(1, math.ceil(rung.epochs_share * (usual if self.epochs is None else self.epochs * a_pass)))
 
     def batch_size_for(self, samples: int) -> int:
         """Return the batch size, never more than there are samples."""
@@ -72,6 +82,8 @@ class StageRecipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "temperature"):
             value = getattr(self, name)
+            if name == "epochs" and value is None:
+                continue
             if not _is_number(value) or not 0 < value < float("inf"):
                 raise ConfigurationError(f"`{name}` must be a number above 0, got {value!r}.")
         if not _is_number(self.distillation) or not 0 <= self.distillation <= 1:
@@ -100,15 +112,21 @@ class StructureRecipe(StageRecipe):
         criterion: Which channels go: those whose filters have the smallest ``l1`` norm (Li et al. 2017, Pruning filters
             for efficient ConvNets), or whose pooled activations have the smallest ``entropy`` over the training samples
             (Luo & Wu 2017, An entropy-based pruning method for CNN compression).
+        decomposition: How a rank splits the kernel of a convolution: by ``channels``, or ``spatial``, see
+            :mod:`paretune.spaces.policies.decompositions`.
     """
 
-    epochs: float = 4.0
+    usual_epochs: ClassVar[float] = 4.0
+
     criterion: str = "l1"
+    decomposition: str = CHANNELS
 
     def __post_init__(self) -> None:
         StageRecipe.__post_init__(self)
-        if self.criterion not in CRITERIA:
-            raise ConfigurationError(f"`criterion` must be {' or '.join(CRITERIA)}, got {self.criterion!r}.")
+        for name, known in (("criterion", CRITERIA), ("decomposition", DECOMPOSITIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigurationError(f"`{name}` must be {' or '.join(known)}, got {value!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +142,8 @@ class PruneRecipe(StageRecipe):
         pattern: One of :data:`paretune.spaces.policies.patterns.PATTERNS`: where zeros may lie.
     """
 
-    epochs: float = 4.0
+    usual_epochs: ClassVar[float] = 4.0
+
     pruning_schedule: str = "polynomial"
     begin: float = 0.0
     end: float = 0.75

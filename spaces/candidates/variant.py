@@ -6,10 +6,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from paretune.spaces.candidates.hyperspace import OFF, Hyperparameter
-from paretune.spaces.candidates.recipe import STAGES, Recipe
+from paretune.spaces.candidates.recipe import STAGES, Recipe, layers_under
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.policies.building import SpaceSettings, build_space
-from paretune.spaces.policies.layers import under_pattern
 from paretune.spaces.policies.space import Space
 from paretune.spaces.results.evaluator import ModelDescription
 
@@ -68,9 +67,11 @@ def most_steps(recipe: Recipe, searched: Sequence[Hyperparameter], samples: int)
     for stage in STAGES:
         settings = getattr(recipe, stage)
         choices = {each.name: each.choices for each in searched}
-        epochs = max(choices.get(f"{_RECIPE}.{stage}.epochs", (settings.epochs,)))
         batch_size = min(choices.get(f"{_RECIPE}.{stage}.batch_size", (settings.batch_size,)))
-        total += replace(settings, epochs=epochs, batch_size=batch_size).steps(samples, Rung.FULL)
+        total += max(
+            replace(settings, epochs=epochs, batch_size=batch_size).steps(samples, Rung.FULL)
+            for epochs in choices.get(f"{_RECIPE}.{stage}.epochs", (settings.epochs,))
+        )
     return total
 
 
@@ -80,12 +81,12 @@ def space_of(description: ModelDescription, settings: SpaceSettings, recipe: Rec
     Args:
         description: The model.
         settings: What the experiment asks for.
-        recipe: How its candidates are trained: its sparsity pattern may leave fewer choices.
+        recipe: How its candidates are trained: its sparsity pattern and its decomposition leave some choices.
 
     Raises:
         ConfigurationError: If nothing can be searched about it.
     """
-    layers = under_pattern(description.layers, recipe.prune.pattern)
+    layers = layers_under(recipe, description.layers)
     return build_space(layers, settings_without_strangers(settings, [layer.name for layer in layers]))
 
 

@@ -47,13 +47,13 @@ class Rank(Knob):
 
     def refusal(self, spec: LayerSpec, value: int | None) -> str | None:
         """Return what the layer cannot do, and why, if it cannot have this value."""
-        if value is None or spec.energies:
+        if value is None or spec.largest_rank:
             return None
         return f"cannot have a rank: {self.why_not(spec, value)}"
 
     def offers(self, spec: LayerSpec, choice: float | None) -> bool:
         """Return whether a choice makes sense for the layer."""
-        return choice is None or bool(spec.energies)
+        return choice is None or spec.largest_rank > 0
 
     def shared(self, specs: Sequence[LayerSpec], choices: Sequence[float | None]) -> tuple[int | None, ...]:
         """Return the ranks that energies stand for: those at which every layer keeps as much."""
@@ -64,5 +64,5 @@ def _common_rank(specs: Sequence[LayerSpec], energy: float | None) -> int | None
     """Return the rank at which every layer keeps a share of its energy; ``None`` where that makes none smaller."""
     if energy is None:
         return None
-    rank = max(spec.rank_of(energy) or len(spec.energies) + 1 for spec in specs)
-    return rank if any(rank <= len(spec.energies) for spec in specs) else None
+    rank = max(spec.rank_of(energy) or spec.largest_rank + 1 for spec in specs)
+    return rank if any(rank <= spec.largest_rank for spec in specs) else None

@@ -46,7 +46,7 @@ def normal_form(spec: LayerSpec, decided: LayerPolicy) -> LayerPolicy:
     Applying it twice changes nothing more.
     """
     channels = spec.kept_channels(decided.channels) / spec.channels if spec.channels else 1.0
-    if decided.rank is not None and decided.rank <= len(spec.energies):
+    if decided.rank is not None and decided.rank <= spec.largest_rank:
         is_trained_for = decided.quantization is Quantization.INT8_QAT
         form = Quantization.INT8 if is_trained_for else decided.quantization
         return LayerPolicy(channels=channels, rank=decided.rank, quantization=form)

@@ -8,7 +8,8 @@ class Quantization(StrEnum):
 
     ``dynamic_int8``, ``int4`` and ``int4_block`` store integer weights and keep float activations; ``int8``,
     ``int8_qat`` and ``int16x8`` compute in integers, with activation ranges fixed at export (static). ``int4`` has a
-    scale for each output channel, ``int4_block`` one for each block of 32 weights of a channel.
+    scale for each output channel, ``int4_block`` one for each block of
+    :data:`BLOCK_WEIGHTS` weights of a channel.
     """
 
     FLOAT32 = "float32"
@@ -35,6 +36,9 @@ class Quantization(StrEnum):
         """Whether activations are integers too, so that their ranges must be known at export."""
         return self in (Quantization.INT8, Quantization.INT8_QAT, Quantization.INT16X8)
 
+
+#: Weights of one output that share a scale in ``int4_block``.
+BLOCK_WEIGHTS = 32
 
 _WEIGHT_BITS = {
     Quantization.FLOAT32: 32,

@@ -18,8 +18,8 @@ def share_of(spec: LayerSpec, rank: int | None, *, made: float, read: float) -> 
     """Return which share of its kernel weights a layer stores that keeps these shares of its outputs and its inputs."""
     if rank is None:
         return made * read
-    inputs, outputs = spec.matrix
-    return rank * (read * inputs + made * outputs) / (inputs * outputs)
+    rows, columns = spec.matrix
+    return rank * (read * rows + made * columns) / (rows * columns)
 
 
 def share_read(spec: LayerSpec, policy: Mapping[str, LayerPolicy]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.knobs.known import KNOBS
+from paretune.spaces.policies.blocks import check_blocks, without_broken_blocks
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.normal_form import check_possible, normal_form, without_idle_rank
 from paretune.spaces.policies.policy import LayerPolicy, Policy
@@ -80,12 +81,14 @@ class Space:
 
         Raises:
             ConfigurationError: On a name that matches no layer, an unknown knob, a value out of range, a knob that a
-                layer does not support, or layers that keep other channels than those they are joined with.
+                layer does not support, layers that keep other channels than those they are joined with, or blocks of
+                weights in a layer that channels or a rank leave no whole number of.
         """
         policies = dict(policy_of_names(document, [spec.name for spec in self.layers]))
         for spec in self.layers:
             check_possible(spec, policies[spec.name])
         check_channel_groups(self.layers, policies)
+        check_blocks(self.layers, policies)
         return self._normal(policies)
 
     def choice_of(self, policy: Policy) -> dict[str, int] | None:
@@ -108,7 +111,8 @@ class Space:
         specs = {spec.name: spec for spec in self.layers}
         for index, value in enumerate(parameter.choices):
             if all(
-                normal_form(specs[layer], replace(decided[layer], **{parameter.knob: value})) == decided[layer]
+                _meant(specs[layer], specs, {**decided, layer: replace(decided[layer], **{parameter.knob: value})})
+                == decided[layer]
                 for layer in parameter.layers
             ):
                 return index
@@ -161,7 +165,13 @@ class Space:
         return frozenset(found)
 
     def _normal(self, policies: Mapping[str, LayerPolicy]) -> Policy:
-        return Policy(tuple((spec.name, normal_form(spec, without_idle_rank(spec, policies))) for spec in self.layers))
+        specs = {spec.name: spec for spec in self.layers}
+        return Policy(tuple((spec.name, _meant(spec, specs, policies)) for spec in self.layers))
+
+
+def _meant(spec: LayerSpec, layers: Mapping[str, LayerSpec], policies: Mapping[str, LayerPolicy]) -> LayerPolicy:
+    """Return the canonical spelling of what a policy decides about one layer."""
+    return normal_form(spec, without_broken_blocks(spec, without_idle_rank(spec, policies), layers, policies))
 
 
 def check_channel_groups(layers: Sequence[LayerSpec], policies: Mapping[str, LayerPolicy]) -> None:

@@ -447,7 +447,8 @@ def test_plan_tells_space_sizes_cost_and_constraints(searched: Path) -> None:
     assert plan["combinations"] == (6 * 5 * 8) ** 4
     assert plan["smallest_bytes"] < plan["baseline"]["size_bytes"] < plan["largest_bytes"]
     batches = math.ceil(AnalyticEvaluator().describe().samples["train"] / 64)
-    assert plan["training_steps"] == {"prune": 4 * batches, "cluster": 2 * batches, "quantize": 2 * batches}
+    assert 4 * batches < 200  # small data gets more passes
+    assert plan["training_steps"] == {"prune": 200, "cluster": 100, "quantize": 100}
     assert plan["trained_before"] >= 6
     assert [bound["kind"] for bound in plan["constraints"]] == ["at least", "at most"]
     assert plan["constraints"][1]["bound"] == pytest.approx(0.9 * plan["baseline"]["size_bytes"])

@@ -73,8 +73,13 @@ def test_layers_that_lose_channels_together_name_their_group_and_what_they_read(
     first, second, head = examined(prepare_working_copy(model).model)
     assert (first.channels, first.channel_group, first.reads) == (4, "first", ())
     assert (second.channels, second.channel_group, second.reads) == (4, "first", ("first",))
-    assert (head.channels, head.channel_group, head.reads) == (0, "", ("first",))
+    assert (head.channels, head.channel_group, head.reads, head.inputs_each) == (0, "", ("first",), (1,))
     assert head.refusals["channels"] == "They are outputs of the model."
+
+
+def test_how_many_inputs_a_channel_is_behind_a_flattened_image_is_told():
+    specs = specs_of(layers.Conv2D(4, 3, name="conv"), layers.Flatten(), layers.Dense(3, name="head"))
+    assert (specs["head"].reads, specs["head"].inputs_each) == (("conv",), (36,))
 
 
 def test_an_embedding_is_pruned_and_clustered_but_not_trained_quantized():
@@ -139,14 +144,14 @@ def test_layers_that_no_knob_covers_are_reported_with_the_reason():
     shared = layers.Dense(4, name="shared")
     x = keras.Input((6, 4))
     y = layers.TimeDistributed(layers.Dense(4), name="each")(shared(shared(x)))
-    y = layers.MultiHeadAttention(2, 2, name="attention")(y, y)
+    y = layers.EinsumDense("abc,bcd->abd", output_shape=(6, 4), name="einsum")(y)
     y = layers.BatchNormalization()(layers.LayerNormalization(name="norm")(y))
     model = prepare_working_copy(keras.Model(x, layers.Dense(3, name="head")(y))).model
     assert [spec.name for spec in examined(model)] == ["head"]
     assert examine_others(model) == {
         "shared": "It is used 2 times; shared layers stay as trained.",
         "each": "No knob reaches a Dense layer inside TimeDistributed; it stays float32.",
-        "attention": "No knob covers MultiHeadAttention layers; it stays float32.",
+        "einsum": "Its kernel is no matrix of inputs by outputs in 'abc,bcd->abd'; it stays float32.",
         "norm": "No knob covers LayerNormalization layers; it stays float32.",
     }
 

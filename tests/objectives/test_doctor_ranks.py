@@ -29,6 +29,9 @@ def test_the_doctor_tells_which_ranks_shrink_a_layer_and_why_others_have_none():
     assert len(specs["conv"].energies) == (72 * 12 - 1) // (72 + 12)
     assert list(specs["conv"].energies) == sorted(specs["conv"].energies)
     assert 0 < specs["conv"].energies[0] < specs["conv"].energies[-1] <= 1
+    # 3x3 windows from 8 channels to 12 are a matrix of 24 x 36 too
+    assert len(specs["conv"].spatial_energies) == (24 * 36 - 1) // (24 + 36)
+    assert not specs["hidden"].spatial_energies
     why = {name: spec.refusals["rank"] for name, spec in specs.items() if not spec.energies}
     assert why == {
         "grouped": "Ranks are built for Dense, Conv1D, Conv2D without groups.",

@@ -10,11 +10,14 @@ from paretune.objectives.evaluator import build_evaluator
 from paretune.objectives.kernels.weights import unpack_weights
 from paretune.objectives.pipeline.copies import fresh_copy
 from paretune.objectives.settings import EvaluatorSettings
+from paretune.objectives.templates import conversion
 from paretune.spaces.candidates.candidate import Candidate, Limit
+from paretune.spaces.candidates.recipe import layers_under
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.candidates.stage_recipes import ClusterRecipe, ExportRecipe
 from paretune.spaces.errors import Infeasible, ModelRefused
 from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.decompositions import SPATIAL
 from paretune.spaces.policies.normal_form import normal_form
 from paretune.spaces.policies.policy import LayerPolicy, Policy, untouched_policy
 from paretune.spaces.policies.quantization import Quantization
@@ -168,6 +171,36 @@ def test_a_proxy_comes_out_the_same_whatever_was_trained_before(keras_evaluator)
     assert [proxy.fidelity for proxy in again] == [proxy.fidelity for proxy in reversed(first)]
 
 
+LSTM_AND_GRU = """
+import numpy as np
+import tf_keras as keras
+
+
+def model():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 4))
+    x = keras.layers.LSTM(5, return_sequences=True, name="lstm")(inputs)
+    x = keras.layers.GRU(5, name="gru")(x)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="kind")(x))
+
+
+def data():
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(60, 6, 4)).astype(np.float32), generator.integers(0, 3, 60)
+"""
+
+
+@pytest.mark.slow
+def test_a_model_that_its_file_computes_otherwise_is_refused_before_anything_is_searched(tmp_path, monkeypatch):
+    """As the converter leaves it, the file starts the GRU from the state that the LSTM ended in."""
+    (tmp_path / "states.py").write_text(LSTM_AND_GRU)
+    settings = EvaluatorSettings(model="states:model", data="states:data", beside=str(tmp_path))
+    assert build_evaluator(settings).describe().layers
+    monkeypatch.setattr(conversion, "with_own_states", lambda file: file)
+    with pytest.raises(ModelRefused, match="must compute what the Keras model computes, but its output 'kind' is off"):
+        build_evaluator(settings)
+
+
 @pytest.mark.slow
 def test_what_is_asked_for_beyond_is_measured_of_every_file(settings):
     """Of the uncompressed file too, for which the one in int8 stands where only integers run."""
@@ -229,7 +262,8 @@ def test_codebooks_of_few_values_reach_the_file_in_every_format(keras_evaluator,
 
 
 @pytest.mark.parametrize(
-    ("clusters", "sparsity", "scope"), [(2, 0.0, "channel"), (2, 0.0, "tensor"), (3, 0.5, "channel")]
+    ("clusters", "sparsity", "scope"),
+    [(2, 0.0, "channel"), pytest.param(2, 0.0, "tensor", marks=pytest.mark.slow), (3, 0.5, "channel")],
 )
 def test_binary_and_ternary_weights_are_trained_to_be_rounded(keras_evaluator, clusters, sparsity, scope):
     asked = few_values(keras_evaluator, clusters, sparsity, Quantization.INT8_QAT, scope)
@@ -319,6 +353,32 @@ def test_repairs_reach_kernels_of_low_rank(keras_evaluator):
     assert measured[0].values["loss"] != measured[1].values["loss"]
 
 
+def spatially(candidate):
+    structure = replace(candidate.recipe.structure, decomposition=SPATIAL)
+    return replace(candidate, recipe=replace(candidate.recipe, structure=structure))
+
+
+@pytest.mark.parametrize("rung", [Rung.PROXY, pytest.param(Rung.FULL, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("form", "stored_as"), [("float32", "float32"), ("int8_qat", "int8"), ("int4", "int4")])
+def test_a_window_of_low_rank_is_stored_as_a_column_and_a_row_in_every_format(keras_evaluator, rung, form, stored_as):
+    by_channels = candidate_of(keras_evaluator, DENSE)
+    asked = spatially(by_channels)
+    ranks = {"conv": {"rank": 2}, "conv2": {"rank": 3, "channels": 0.5}, "head": {"rank": 2}}
+    layers = {name: {**decided, "quantization": form} for name, decided in ranks.items()}
+    space = build_space(layers_under(asked.recipe, keras_evaluator.describe().layers), SpaceSettings())
+    assert [spec.largest_rank for spec in space.layers] == [2, 11, 3]
+    asked, by_channels = (replace(each, policy=space.resolve({"layers": layers})) for each in (asked, by_channels))
+    measured = keras_evaluator.evaluate(asked, rung, Limit())
+    assert measured.fidelity.is_clean, measured.fidelity.faults
+    assert {row.layer: (row.channels, row.rank, row.weights, row.stored_as) for row in measured.fidelity.layers} == {
+        "conv": (8, 2, 2 * (3 * 1 + 3 * 8), stored_as),
+        "conv2": (4, 3, 3 * (3 * 8 + 3 * 4), stored_as),
+        "head": (0, 2, 2 * (64 + 4), stored_as),
+    }
+    # the same ranks by channels: another file, and other arithmetic
+    assert measured.values["macs"] != keras_evaluator.evaluate(by_channels, Rung.PROXY, Limit()).values["macs"]
+
+
 def test_kernels_of_low_rank_are_stored_as_two_and_timed_untrained(settings):
     timing = build_evaluator(replace(settings, proxy_latency=True))
     layers = {"conv": {"rank": 2}, "conv2": {"rank": 3, "channels": 0.5}, "head": {"rank": 2, "quantization": "int8"}}
@@ -334,6 +394,8 @@ def test_kernels_of_low_rank_are_stored_as_two_and_timed_untrained(settings):
             "head": (2, 2 * (64 + 4), "int8"),
         }
         assert lowered.values["latency_ratio"] != timing.baseline().values["latency_ratio"]
+    spatial = timing.evaluate(spatially(candidate), Rung.PROXY, Limit())
+    assert spatial.values["latency_ratio"] != timing.evaluate(candidate, Rung.PROXY, Limit()).values["latency_ratio"]
     model = fresh_copy(timing._model, unpack_weights(lowered.artifacts["weights.npz"]))
     validation = timing._data.validation
     loss = timing._task.losses()[0](validation.targets[0], model(validation.inputs[0], training=False)).numpy()

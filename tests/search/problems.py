@@ -24,6 +24,7 @@ def a_problem(
     evaluator: AnalyticEvaluator | None = None,
     *,
     choices: dict[str, tuple[Any, ...]] | None = None,
+    pinned: dict[str, dict[str, Any]] | None = None,
     sampler: str = "tpe",
     arguments: dict[str, Any] | None = None,
     constraints: Sequence[Constraint] = (),
@@ -33,7 +34,9 @@ def a_problem(
     description = (evaluator or AnalyticEvaluator()).describe()
     return SearchProblem(
         description=description,
-        space=build_space(description.layers, SpaceSettings(choices={**USUAL_CHOICES, **(choices or {})})),
+        space=build_space(
+            description.layers, SpaceSettings(choices={**USUAL_CHOICES, **(choices or {})}, pinned=pinned or {})
+        ),
         objectives=settings.pop("objectives", (ACCURACY, SIZE, LATENCY)),
         constraints=tuple(constraints),
         budget=settings.pop("budget", Budget(trials=8)),

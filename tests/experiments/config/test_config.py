@@ -161,6 +161,16 @@ def test_sparsity_patterns_are_searched_and_need_no_quotes() -> None:
     assert read("").patterns == ("unstructured",)
 
 
+def test_decompositions_are_searched() -> None:
+    experiment = read("recipe: {structure: {decomposition: [spatial, channels]}}")
+    assert experiment.recipe.structure.decomposition == "spatial"
+    assert experiment.decompositions == ("spatial", "channels")
+    assert read("").decompositions == ("channels",)
+    assert "`decomposition` must be channels or spatial, got 'tucker'" in problem(
+        "recipe: {structure: {decomposition: tucker}}"
+    )
+
+
 def test_teacher_and_repairs_are_searched_like_any_other_setting() -> None:
     experiment = read("recipe: {prune: {distillation: [0, 0.5, 1], temperature: 2}, export: {equalise: [false, true]}}")
     assert experiment.recipe.prune.temperature == 2.0
@@ -336,6 +346,7 @@ def test_every_ready_made_experiment_is_listed() -> None:
         "digits",
         "digits_cnn",
         "digits_low_bits",
+        "digits_low_rank",
         "digits_mlp",
     ]
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from paretune.experiments.exports.card import CardContent, card_text
 from paretune.spaces.candidates.recipe import Recipe
-from paretune.spaces.candidates.stage_recipes import ExportRecipe, PruneRecipe
+from paretune.spaces.candidates.stage_recipes import ExportRecipe, PruneRecipe, StructureRecipe
 from paretune.spaces.policies.policy import LayerPolicy, Policy
 from paretune.spaces.policies.quantization import Quantization
 from paretune.spaces.results.file_metadata import ONLY, FileMetadata, Normalization
@@ -110,6 +110,18 @@ def test_the_card_repeats_the_metadata() -> None:
     assert "- Licence: MIT" in text
     assert "- The numbers of `output_0` stand for: a, b, c, d." in text
     assert "- Raw values of the input become (value - mean) / std; mean 127.5, std 64." in text
+
+
+def test_the_card_tells_which_kernels_are_two() -> None:
+    policy = Policy((("conv0", LayerPolicy(rank=4)), ("conv1", LayerPolicy(rank=9))))
+    texts = []
+    for how in ("channels", "spatial"):
+        recipe = Recipe(structure=StructureRecipe(decomposition=how))
+        trial = replace(TRIAL, candidate=replace(TRIAL.candidate, recipe=recipe, policy=policy))
+        texts.append(card_text(replace(CARD, trial=trial)))
+    assert "Kernels of rank 4..9 are stored as two. " in texts[0]
+    assert "stored as two, those of a window as a column of it and a row of it. " in texts[1]
+    assert "stored as two" not in card_text(CARD)
 
 
 def with_formats(*formats: Quantization) -> CardContent:

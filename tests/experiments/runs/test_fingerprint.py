@@ -70,7 +70,7 @@ def test_the_same_run_has_no_differences() -> None:
             {"hyperspace": (Hyperparameter(name="width", choices=(8, 32), default=8),)},
             ["hyperparameter width: 8, 16 -> 8, 32"],
         ),
-        ({"recipe": Recipe(prune=PruneRecipe(epochs=5.0))}, ["recipe.prune.epochs: 4.0 -> 5.0"]),
+        ({"recipe": Recipe(prune=PruneRecipe(epochs=5.0))}, ["recipe.prune.epochs: the usual -> 5.0"]),
         (
             {"space": replace(settings(), layers={"conv1": {"sparsity": (0, 0.9)}})},
             ["space conv1.sparsity: 0.0, 0.5 -> 0.0, 0.9"],

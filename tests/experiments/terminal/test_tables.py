@@ -7,6 +7,7 @@ from rich.console import Console
 from paretune.experiments.terminal.front_document import front_document
 from paretune.experiments.terminal.tables import facts_table, front_table, layers_table, print_table, refusal_lines
 from paretune.experiments.terminal.wording import bytes_text, count_text, policy_summary, seconds_text, value_text
+from paretune.spaces.policies.decompositions import NO_WINDOW
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.quantization import Quantization
 from tests.experiments.sample_trials import sample_front, sample_trials
@@ -108,6 +109,31 @@ def test_what_speaks_against_a_sparsity_pattern_is_told_where_it_is_asked_for() 
     narrow = replace(spec, pattern_refusals={"2:4": "Too narrow."})
     assert refusal_lines([narrow], ["unstructured", "2:4"]) == [f"{spec.name}: no pattern 2:4: Too narrow."]
     assert refusal_lines([narrow]) == refusal_lines([narrow], ["1x4"]) == []
+
+
+def test_ranks_are_told_of_the_decompositions_that_are_asked_for() -> None:
+    window, line, tall = (
+        replace(spec, energies=energies, spatial_energies=spatial, weight_shape=shape, refusals=refusals)
+        for spec, energies, spatial, shape, refusals in zip(
+            layer_specs(3),
+            ((0.6, 0.9), (0.7,), ()),
+            ((0.5, 0.7, 0.9), (), (0.8,)),
+            ((3, 3, 8, 8), (1, 3, 8, 8), (3, 3, 8, 1)),
+            ({}, {}, {"rank": "No two kernels are smaller."}),
+            strict=True,
+        )
+    )
+    for asked, cells in (
+        (("channels",), ("1..2", "1..1", "no")),
+        (("spatial",), ("1..3", "1..1", "1..1")),
+        (("channels", "spatial"), ("channels 1..2, spatial 1..3", "1..1", "spatial 1..1")),
+    ):
+        lines = rendered(layers_table([window, line, tall], asked), 120)[-3:]
+        for row, cell in zip(lines, cells, strict=True):
+            assert f" {cell} " in row
+        not_spatial = f"{line.name}: no spatial rank: {NO_WINDOW}"
+        told = refusal_lines([window, line, tall], decompositions=asked)
+        assert told == ([not_spatial] if "spatial" in asked else [f"{tall.name}: no rank: No two kernels are smaller."])
 
 
 def test_facts_are_two_columns() -> None:

@@ -92,6 +92,7 @@ def digests_of(*kinds):
     return [line.split() for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow  # several processes that each import TensorFlow
 def test_another_process_and_another_time_give_the_same_weights():
     found = digests_of("keras", "tf_keras") + digests_of("tf_keras", "tf_keras", "keras", "keras")
     for kind in ("keras", "tf_keras"):

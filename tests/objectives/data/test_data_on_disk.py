@@ -93,6 +93,7 @@ print(seen[0] - before)
 """
 
 
+@pytest.mark.slow  # writes and reads 600 MB
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's count of a process's own memory")
 def test_data_of_600_mb_is_loaded_trained_on_and_measured_in_far_less_memory(tmp_path: Path):
     (tmp_path / "small.py").write_text(MODEL)

@@ -52,6 +52,17 @@ def depthwise_cnn() -> Any:
     return keras.Model(inputs, layers.Dense(4, name="head")(layers.Flatten(name="flat")(x)))
 
 
+def attention() -> Any:
+    """Attention to other rows, and an einsum layer that joins two axes."""
+    keras.utils.set_random_seed(4)
+    layers = keras.layers
+    inputs = keras.Input((4, 6))
+    x = layers.Reshape((4, 2, 3), name="halves")(inputs)
+    x = layers.EinsumDense("abcd,cde->abe", output_shape=(4, 6), activation="relu", bias_axes="e", name="joined")(x)
+    x = layers.MultiHeadAttention(2, 3, value_dim=4, output_shape=5, name="attention")(x, value=inputs)
+    return keras.Model(inputs, layers.Dense(4, name="head")(layers.Flatten(name="flat")(x)))
+
+
 def noise_for(model: Any, samples: int = 40, *, sample_weights: bool = False) -> TrainingData:
     """Return random inputs (small whole numbers where integers are taken) and random classes for every output."""
     generator = np.random.default_rng(0)

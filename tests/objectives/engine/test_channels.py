@@ -111,7 +111,7 @@ def test_clusters_are_those_of_the_weights_that_are_left(result, case):
     assert all(len(np.unique(line)) <= 4 for line in sets(result, "head", scope))
 
 
-@pytest.mark.parametrize("scope", CLUSTER_SCOPES)
+@pytest.mark.parametrize("scope", [TENSOR, pytest.param(CHANNEL, marks=pytest.mark.slow)])
 def test_the_engine_spends_no_cluster_on_what_is_removed(scope):
     clusters = {"stem": 3, "branch": 3, "head": 2}
     decided = policy(

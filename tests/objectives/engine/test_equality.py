@@ -15,6 +15,7 @@ from paretune.objectives.reference.stages import ReferenceStages
 from paretune.spaces.policies.policy import LayerPolicy
 from tests.objectives.engine.small_models import (
     QAT,
+    attention,
     depthwise_cnn,
     mlp,
     noise_for,
@@ -117,6 +118,21 @@ def test_sample_weights_act_as_they_do_in_tfmots_flow():
 @cache
 def pruned(name):
     return run(compiled(name, AS_TFMOT), task("prune", MIXED[name]), read_weights(model_of(name)))
+
+
+@pytest.mark.slow
+def test_attention_is_pruned_and_clustered_bitwise_as_in_tfmots_flow():
+    model, data = attention(), noise_for(attention())
+    both = LayerPolicy(sparsity=0.5, clusters=5)
+    decided = policy(joined=both, attention=both, head=LayerPolicy(clusters=6))
+    ours, theirs, weights = CompiledStages(model, data), ReferenceStages(model, data), read_weights(model)
+    for stage in ("prune", "cluster"):
+        trained = run(theirs, task(stage, decided), weights)
+        require_same(run(ours, task(stage, decided), weights), trained)
+        weights = trained
+    for kernel in weights["attention"][::2]:
+        assert np.mean(kernel == 0) == pytest.approx(0.5)
+        assert np.unique(kernel).size <= 5
 
 
 BY_CHANNEL = {"cluster_scope": "channel"}

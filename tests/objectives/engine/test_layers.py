@@ -52,6 +52,20 @@ def words():
     return keras.Model(inputs, layers.Dense(3, name="dense")(x))
 
 
+def rows():
+    """Attention of rows to each other and to other rows, and einsum layers of one and of two axes."""
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    inputs = keras.Input((4, 6))
+    x = layers.EinsumDense("abc,cde->abde", output_shape=(None, 2, 4), bias_axes="de", name="heads")(inputs)
+    x = layers.EinsumDense("...de,def->...f", output_shape=(8,), activation="relu", name="joined")(x)
+    y = layers.MultiHeadAttention(2, 3, dropout=0.1, name="attention")(x, x, use_causal_mask=True)
+    x = layers.LayerNormalization(name="norm")(layers.Add(name="residual")([x, y]))
+    y = layers.MultiHeadAttention(1, 4, value_dim=3, output_shape=5, name="cross")(x, inputs)
+    y = layers.GlobalAveragePooling1D(name="pool")(y)
+    return prepare_working_copy(keras.Model(inputs, layers.Dense(3, name="dense")(y))).model
+
+
 def two_in_two_out():
     keras.utils.set_random_seed(3)
     layers = keras.layers
@@ -77,7 +91,7 @@ def half_precision():
         keras.mixed_precision.set_global_policy("float32")
 
 
-BUILDERS = {build.__name__: build for build in (images, words, two_in_two_out, half_precision)}
+BUILDERS = {build.__name__: build for build in (images, words, rows, two_in_two_out, half_precision)}
 POLICIES = {
     "images": policy(
         conv2d=PRUNED_AND_CLUSTERED,
@@ -94,6 +108,13 @@ POLICIES = {
         simple_rnn=PRUNED_AND_CLUSTERED,
         dense=PRUNED_AND_CLUSTERED,
     ),
+    "rows": policy(
+        heads=PRUNED_AND_CLUSTERED,
+        joined=PRUNED_AND_CLUSTERED,
+        attention=PRUNED_AND_CLUSTERED,
+        cross=PRUNED_AND_CLUSTERED,
+        dense=PRUNED_AND_CLUSTERED,
+    ),
     "two_in_two_out": policy(
         nested_conv1d=PRUNED_AND_CLUSTERED,
         side=PRUNED_AND_CLUSTERED,
@@ -103,7 +124,7 @@ POLICIES = {
     "half_precision": policy(conv2d=PRUNED_AND_CLUSTERED, dense=PRUNED_AND_CLUSTERED),
 }
 #: These take longest to trace.
-SLOW = ("words", "two_in_two_out")
+SLOW = ("words", "rows", "two_in_two_out")
 
 
 def cases(only_clustered=False):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.tensorflow
 
 #: Tracing a graph for every pattern takes seconds: one with blocks and one without stand for the others.
 EVERY = [
-    pattern if pattern in ("4x1", TWO_OF_FOUR) else pytest.param(pattern, marks=pytest.mark.slow)
+    pattern if pattern == TWO_OF_FOUR else pytest.param(pattern, marks=pytest.mark.slow)
     for pattern in PATTERNS
     if pattern != UNSTRUCTURED
 ]

@@ -176,6 +176,23 @@ def test_latency_is_a_ratio_of_pairs(cnn, layers):
     assert same.spread >= 0
 
 
+def test_each_file_is_loaded_first_as_often_as_the_other(cnn, lstm, monkeypatch):
+    """Where the first of two files comes to lie in memory would count as its speed."""
+    from paretune.objectives.measure import latency
+
+    opened = []
+
+    def open_interpreter(file, *, threads):
+        opened.append(file)
+        return original(file, threads=threads)
+
+    original = latency.open_interpreter
+    monkeypatch.setattr(latency, "open_interpreter", open_interpreter)
+    latency.measure_latency(cnn[2], lstm[2], threads=1)
+    firsts = opened[::2]
+    assert firsts.count(cnn[2]) == firsts.count(lstm[2]) == len(opened) / 4 > 1
+
+
 def test_a_file_does_not_slow_down_the_one_that_is_timed_after_it(layers):
     """LiteRT's dynamic int8 kernels leave AVX registers in a state in which its LSTM kernel takes thrice the time."""
     from paretune.objectives.formats.formats import quantize_file

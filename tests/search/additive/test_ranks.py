@@ -10,6 +10,7 @@ from paretune.search.additive.profile import ProfilePlan, read_profile
 from paretune.search.additive.widths import Widths
 from paretune.search.funnel.stems import TrainingCost
 from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.decompositions import CHANNELS, DECOMPOSITIONS
 from paretune.spaces.policies.policy import Policy
 from paretune.spaces.policies.shares import kept_share
 from paretune.spaces.policies.space import Space
@@ -22,12 +23,18 @@ ENERGIES = {"conv0": (0.5, 0.7, 0.8, 0.9, 0.92, 0.94, 0.95, 0.96), "conv1": (0.6
 CHOICES = {"rank": (None, 0.8, 0.5), "sparsity": (0.0, 0.5), "clusters": (None,), "quantization": ("float32", "int8")}
 
 
-def a_space() -> Space:
+def a_space(decomposition: str = CHANNELS) -> Space:
     """Return two layers that may have ranks; the second reads the first, which may lose channels."""
-    first, second = layer_specs(2)
+    first, second = (replace(spec, decomposition=decomposition) for spec in layer_specs(2))
     layers = (
-        replace(first, channels=10, channel_group="conv0", energies=ENERGIES["conv0"]),
-        replace(second, reads=("conv0",), energies=ENERGIES["conv1"]),
+        replace(
+            first,
+            channels=10,
+            channel_group="conv0",
+            energies=ENERGIES["conv0"],
+            spatial_energies=ENERGIES["conv0"],
+        ),
+        replace(second, reads=("conv0",), energies=ENERGIES["conv1"], spatial_energies=ENERGIES["conv1"]),
     )
     return build_space(layers, SpaceSettings(choices={**CHOICES, "channels": (1.0, 0.8)}))
 
@@ -45,13 +52,17 @@ def test_a_rank_is_one_more_decision_about_its_layer() -> None:
 
 @pytest.mark.parametrize("width", [0, 1])
 @pytest.mark.parametrize("option", range(OPTIONS))
-def test_removed_channels_narrow_the_two_kernels_of_a_rank_as_they_narrow_policies(width: int, option: int) -> None:
+@pytest.mark.parametrize("how", DECOMPOSITIONS)
+def test_removed_channels_narrow_the_two_kernels_of_a_rank_as_they_narrow_policies(
+    width: int, option: int, how: str
+) -> None:
+    encoding = Encoding(a_space(how))
     rows = np.array([[width, option, option]])
-    policy = ENCODING.policy_of(rows[0].tolist())
-    whole = ENCODING.policy_of([0, option, option])
-    for unit, spec in enumerate(SPACE.layers, start=1):
+    policy = encoding.policy_of(rows[0].tolist())
+    whole = encoding.policy_of([0, option, option])
+    for unit, spec in enumerate(encoding.space.layers, start=1):
         expected = kept_share(spec, policy) / kept_share(spec, whole)
-        assert Widths(ENCODING).of_unit(unit, rows)[0] == pytest.approx(expected)
+        assert Widths(encoding).of_unit(unit, rows)[0] == pytest.approx(expected)
 
 
 def test_another_rank_is_another_stem() -> None:

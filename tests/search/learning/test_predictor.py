@@ -42,6 +42,11 @@ class Lab:
         counts = self.encoding.option_counts
         return np.random.default_rng(seed).integers(counts, size=(count, len(counts)))
 
+    def free_rows(self, count: int) -> IntArray:
+        """Return rows of policies that train nothing."""
+        draws = np.random.default_rng(0)
+        return np.stack([draws.choice(options, size=count) for options in self.encoding.free_options], axis=1)
+
     def measure(self, row: Sequence[int], rung: Rung) -> Measurement:
         candidate = self.problem.candidate(self.encoding.policy_of(row))
         return self.evaluator.evaluate(candidate, rung, Limit())
@@ -52,9 +57,6 @@ class Lab:
 
     def proxy(self, row: Sequence[int]) -> Proxy:
         return proxy_of("", Recipe(), self.encoding.policy_of(row), self.measure(row, Rung.PROXY))
-
-    def stores_in_four_bits(self, row: Sequence[int]) -> bool:
-        return any(each.quantization is Quantization.INT4 for each in self.encoding.policy_of(row).values())
 
     def use_profile(self, is_measured: Any = lambda policy: True) -> None:
         plan = ProfilePlan(self.encoding)
@@ -85,6 +87,14 @@ def profiled(evaluator: AnalyticEvaluator | None = None, **settings: Any) -> Lab
     return lab
 
 
+class PoorlyQuantized(GradualEvaluator):
+    """What this model loses is not what the profile tells."""
+
+    def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
+        values = super()._values(policy, rung)
+        return {**values, "accuracy": values["accuracy"] - 0.2, "loss": values["loss"] + 0.2}
+
+
 OTHERS = 150
 
 
@@ -96,6 +106,28 @@ def test_before_any_trial_a_part_of_the_untrained_loss_is_expected_to_stay() -> 
     assert (guess >= before).all()
     assert np.corrcoef(guess, untrained)[0, 1] > 0.9
     assert np.median(guess) < np.median(untrained)
+
+
+@pytest.mark.parametrize("trained", [0, 20])
+def test_of_what_trains_nothing_it_expects_what_was_measured_untrained(trained: int) -> None:
+    lab = profiled()
+    free = lab.free_rows(5)
+    lab.train(lab.rows(trained, seed=1))
+    lab.evaluator = PoorlyQuantized()
+    for row in free.tolist():
+        lab.predictor.note(tuple(row), lab.proxy(row))
+    guess = lab.predictor.predict(free)
+    assert guess.mean[:, 0] == pytest.approx(lab.costs(free, Rung.PROXY)[:, 0], abs=ACCURACY.tolerance)
+    assert guess.deviation[:, 0].max() < ACCURACY.tolerance
+    if trained:
+        assert guess.mean[:, 1] == pytest.approx(lab.costs(free, Rung.PROXY)[:, 1])
+
+
+def test_what_trains_nothing_teaches_nothing_of_training() -> None:
+    lab = profiled()
+    lab.train(lab.free_rows(20))
+    assert lab.predictor.trained == 0
+    assert not lab.predictor.is_taught
 
 
 def test_a_loss_that_is_an_objective_is_guessed_from_losses_and_not_from_the_metric() -> None:
@@ -295,7 +327,8 @@ def test_a_trial_of_options_that_could_not_be_measured_teaches_nothing() -> None
     policies = [lab.encoding.policy_of(row) for row in asked.tolist()]
     assert lab.predictor.is_known(asked).tolist() == [is_measured(policy) for policy in policies]
     lab.train(asked)
-    assert ENOUGH_TRIALS < lab.predictor.trained == sum(map(is_measured, policies)) < OTHERS
+    known = sum(is_measured(policy) and bool(stages_of(policy)) for policy in policies)
+    assert ENOUGH_TRIALS < lab.predictor.trained == known < OTHERS
     known = asked[lab.predictor.is_known(asked)]
     assert np.isfinite(lab.predictor.predict(known).mean).all()
 
@@ -314,23 +347,3 @@ def test_what_is_told_in_another_order_is_guessed_the_same() -> None:
         guesses.append(lab.predictor.predict(lab.rows(OTHERS)))
     assert (guesses[0].mean == guesses[1].mean).all()
     assert (guesses[0].deviation == guesses[1].deviation).all()
-
-
-def test_what_trains_nothing_is_expected_to_stay_as_it_was_measured() -> None:
-    """Training wins back what pruning loses; four bits lose as much, and nothing trains them."""
-
-    class Unforgiving(AnalyticEvaluator):
-        def _values(self, policy: Policy, rung: Rung) -> dict[str, float]:
-            pruned = sum(0.1 * decided.sparsity for decided in policy.values()) * (0.0 if rung is Rung.FULL else 1.0)
-            lost = pruned + sum(0.05 * (decided.quantization is Quantization.INT4) for decided in policy.values())
-            return {**super()._values(policy, rung), "accuracy": 0.95 - lost, "loss": lost}
-
-    choices = {"clusters": (None,), "quantization": (Quantization.FLOAT32, Quantization.INT4), "sparsity": (0.0, 0.5)}
-    lab = profiled(Unforgiving(), choices=choices, objectives=(ACCURACY, SIZE))
-    rows = lab.rows(400)
-    lab.train(np.array([row for row in rows if not lab.stores_in_four_bits(row)][:12]))
-    idle = np.array([row for row in rows if not stages_of(lab.encoding.policy_of(row))][:6])
-    assert len(idle) > 1
-    for row in idle.tolist():
-        lab.predictor.note(tuple(row), lab.proxy(row))
-    assert lab.predictor.predict(idle).mean[:, 0] == pytest.approx(lab.costs(idle)[:, 0], abs=0.01)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.search.front import FloatArray
-from paretune.search.learning.kernel import Kernel, Points, points_of_choice
+from paretune.search.learning.kernel import Points, points_of_choice
 from paretune.search.learning.residual import GaussianProcess, likeliest_kernel
 
 
@@ -116,22 +116,3 @@ def test_what_a_decision_does_beyond_its_features_is_learnt() -> None:
         Points(rows[told], decisions[told]), costs[told], Points(rows[asked], decisions[asked]), costs[asked]
     )
     assert error < 0.5 * error_of(Points(rows[told]), costs[told], Points(rows[asked]), costs[asked])
-
-
-def test_outcomes_of_less_luck_are_believed_more() -> None:
-    rows = np.zeros((10, 2))
-    costs = np.array([1.0, 1.1, 0.9, 1.0, 1.2, 0.8, 1.0, 1.1, 0.9, 3.0])
-    kernel = Kernel(length=1.5, deviation=0.3, of_decisions=0.0, noise=0.7)
-    means = []
-    for luck in (1.0, 0.1):
-        points = Points(rows, luck=np.array([1.0] * 9 + [luck]))
-        means.append(GaussianProcess(points, costs, kernel).predict(Points(rows[:1]))[0][0])
-    assert means[0] < 1.5 < 2.5 < means[1]
-
-
-def test_an_outcome_of_less_luck_is_told_with_less_deviation() -> None:
-    rows = features(40)
-    points = Points(rows)
-    process = GaussianProcess(points, trend(rows) + noise(40), Kernel(3.0, 0.1, 0.0, 0.7))
-    _, deviation = process.predict(Points(rows[[0, 0]], luck=np.array([1.0, 0.1])))
-    assert deviation[1] < 0.7 * deviation[0]

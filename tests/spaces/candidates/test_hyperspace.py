@@ -9,7 +9,7 @@ from paretune.spaces.candidates.hyperspace import (
     read_values,
 )
 from paretune.spaces.candidates.recipe import Recipe
-from paretune.spaces.candidates.stage_recipes import PruneRecipe
+from paretune.spaces.candidates.stage_recipes import ClusterRecipe, PruneRecipe, StageRecipe, StructureRecipe
 from paretune.spaces.candidates.variant import (
     most_steps,
     recipe_hyperparameters,
@@ -68,7 +68,12 @@ def test_only_numbers_are_ordered() -> None:
 
 
 def test_a_variant_changes_the_recipe_where_its_values_say_so() -> None:
-    recipe = Recipe(prune=PruneRecipe(epochs=2.0))
+    recipe = Recipe(
+        structure=StructureRecipe(epochs=4.0),
+        prune=PruneRecipe(epochs=2.0),
+        cluster=ClusterRecipe(epochs=2.0),
+        quantize=StageRecipe(epochs=2.0),
+    )
     searched = recipe_hyperparameters(recipe, {"prune": {"epochs": (2.0, 3.0)}, "quantize": {"batch_size": (64, 32)}})
     assert [each.name for each in searched] == ["recipe.prune.epochs", "recipe.quantize.batch_size"]
     values = {"width": 8, "recipe.prune.epochs": 3.0, "recipe.quantize.batch_size": 32}

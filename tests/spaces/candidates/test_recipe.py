@@ -134,6 +134,7 @@ def test_a_teacher_makes_another_stem_and_a_repair_of_the_file_does_not() -> Non
 def test_settings_of_a_stage_decide_about_untrained_files_where_the_policy_needs_the_stage() -> None:
     others = (
         ("channels", 0.5, Recipe(structure=StructureRecipe(criterion="entropy"))),
+        ("rank", 4, Recipe(structure=StructureRecipe(decomposition="spatial"))),
         ("sparsity", 0.5, Recipe(prune=PruneRecipe(pattern="2:4"))),
         ("clusters", 8, Recipe(cluster=ClusterRecipe(scope="channel"))),
     )
@@ -145,5 +146,32 @@ def test_settings_of_a_stage_decide_about_untrained_files_where_the_policy_needs
         ]
 
 
+def test_policies_that_a_setting_of_the_structure_stage_is_not_about_are_trained_once_whatever_it_says() -> None:
+    criterion, decomposition = StructureRecipe(criterion="entropy"), StructureRecipe(decomposition="spatial")
+    for decided, said, unsaid in (
+        (LayerPolicy(channels=0.5), criterion, decomposition),
+        (LayerPolicy(rank=4), decomposition, criterion),
+    ):
+        policy = Policy((("conv", decided),))
+        plain, heard, unheard = (
+            Candidate(architecture="a", recipe=Recipe(structure=each), policy=policy).stem_digest
+            for each in (StructureRecipe(), said, unsaid)
+        )
+        assert plain == unheard != heard
+
+
+def test_how_ranks_split_kernels_is_one_of_two_ways() -> None:
+    with pytest.raises(ConfigurationError, match=r"`decomposition` must be channels or spatial, got 'tucker'\."):
+        StructureRecipe(decomposition="tucker")
+
+
 def test_a_proxy_trains_nothing_and_a_full_trial_everything() -> None:
     assert [rung.epochs_share for rung in Rung] == [0.0, 0.25, 1.0]
+
+
+def test_small_data_gets_more_passes_unless_the_recipe_says_how_many() -> None:
+    stages = (PruneRecipe(), ClusterRecipe())
+    assert [stage.steps(64_000) for stage in stages] == [4000, 2000]
+    assert [stage.steps(300) for stage in stages] == [200, 100]
+    assert PruneRecipe().steps(300, Rung.SHORT) == 50
+    assert PruneRecipe(epochs=4).steps(300) == 20

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 
 from paretune.spaces.errors import ConfigurationError
-from paretune.spaces.policies.layers import LayerSpec, under_pattern
+from paretune.spaces.policies.decompositions import CHANNELS
+from paretune.spaces.policies.layers import LayerSpec, under_recipe
 from paretune.spaces.policies.normal_form import check_possible, normal_form
 from paretune.spaces.policies.policy import LayerPolicy
 from paretune.spaces.policies.quantization import Quantization
@@ -96,10 +97,11 @@ def test_what_a_layer_does_not_support_is_told_with_the_doctors_reason() -> None
 
 def test_a_pattern_with_zeros_of_its_own_makes_smaller_sparsities_one_and_the_same() -> None:
     fits, does_not = a_layer(pattern_floors={"2:4": 0.5}), a_layer(name="stem")
-    patterned, free = under_pattern((fits, does_not), "2:4")
+    patterned, free = under_recipe((fits, does_not), pattern="2:4", decomposition=CHANNELS)
     normal = {normal_form(patterned, LayerPolicy(sparsity=sparsity)) for sparsity in (0.1, 0.3, 0.5)}
     assert normal == {LayerPolicy(sparsity=0.5)}
     assert normal_form(patterned, LayerPolicy()) == LayerPolicy()
     assert normal_form(patterned, LayerPolicy(sparsity=0.7)).sparsity == pytest.approx(0.7)
     assert normal_form(free, LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)
-    assert normal_form(under_pattern((fits,), "1x4")[0], LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)
+    (blocks,) = under_recipe((fits,), pattern="1x4", decomposition=CHANNELS)
+    assert normal_form(blocks, LayerPolicy(sparsity=0.3)).sparsity == pytest.approx(0.3)

@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
-from paretune.spaces.candidates.recipe import stages_of
+from paretune.spaces.candidates.recipe import Recipe, layers_under, stages_of
+from paretune.spaces.candidates.stage_recipes import StructureRecipe
 from paretune.spaces.errors import ConfigurationError
 from paretune.spaces.knobs.known import KNOBS
 from paretune.spaces.policies.building import SpaceSettings, build_space
+from paretune.spaces.policies.decompositions import CHANNELS, SPATIAL, largest_rank, matrix_shape
 from paretune.spaces.policies.layers import LayerSpec
 from paretune.spaces.policies.normal_form import normal_form
 from paretune.spaces.policies.policy import LayerPolicy
 from paretune.spaces.policies.quantization import Quantization
+from paretune.spaces.policies.shares import kept_share
 from paretune.spaces.policies.space import Space
 
 FLOAT32, INT8, QAT = Quantization.FLOAT32, Quantization.INT8, Quantization.INT8_QAT
@@ -125,3 +128,51 @@ def test_a_rank_is_trained_in_the_stage_that_shapes_layers() -> None:
     space = a_space(a_layer("a"))
     assert stages_of(space.resolve({"layers": {"a": {"rank": 2}}})) == ("structure",)
     assert stages_of(space.resolve({"layers": {}})) == ()
+
+
+def under(decomposition: str, *layers: LayerSpec) -> tuple[LayerSpec, ...]:
+    return layers_under(Recipe(structure=StructureRecipe(decomposition=decomposition)), layers)
+
+
+#: Of 3x3 windows: 36 x 4 by channels, where ranks up to 3 make it smaller, and 12 x 12 spatially.
+WINDOW = a_layer("a", kind="Conv2D", weight_shape=(3, 3, 4, 4), energies=(0.6, 0.85, 0.99), spatial_energies=ENERGIES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "by_channels", "spatial"),
+    [
+        ((3, 3, 4, 4), (36, 4), (12, 12)),
+        ((3, 5, 4, 6), (60, 6), (12, 30)),
+        ((1, 5, 4, 6), (20, 6), (20, 6)),
+        ((5, 1, 4, 6), (20, 6), (20, 6)),
+        ((5, 4, 6), (20, 6), (20, 6)),
+        ((20, 6), (20, 6), (20, 6)),
+    ],
+)
+def test_only_a_window_of_rows_and_columns_is_another_matrix_spatially(
+    shape: tuple[int, ...], by_channels: tuple[int, int], spatial: tuple[int, int]
+) -> None:
+    assert (matrix_shape(shape, CHANNELS), matrix_shape(shape, SPATIAL)) == (by_channels, spatial)
+    for how, (rows, columns) in ((CHANNELS, by_channels), (SPATIAL, spatial)):
+        rank = largest_rank(shape, how)
+        assert rank * (rows + columns) < rows * columns <= (rank + 1) * (rows + columns)
+
+
+def test_energies_and_the_largest_rank_are_those_of_the_decomposition() -> None:
+    dense = a_layer("b")
+    for how, ranks, choices in ((CHANNELS, 3, (None, 3, 2)), (SPATIAL, 5, (None, 4, 3))):
+        window, other = under(how, WINDOW, dense)
+        assert (window.largest_rank, other.largest_rank) == (ranks, 5)
+        assert [other.rank_of(energy) for energy in (0.9, 0.8)] == [4, 3]
+        assert ranks_of(a_space(window))["a.rank"] == choices
+        assert normal_form(window, LayerPolicy(rank=4)) == LayerPolicy(rank=4 if how == SPATIAL else None)
+
+
+def test_the_weights_of_a_rank_are_those_of_the_decomposition_also_once_channels_are_removed() -> None:
+    first = a_layer("first", channels=12, channel_group="first")
+    second = replace(WINDOW, channels=4, channel_group="a", reads=("first",))
+    for how, rank, weights in ((CHANNELS, None, 36), (SPATIAL, 2, 2 * (6 + 6))):  # by channels 2 * (18 + 2), no less
+        space = a_space(*under(how, first, second))
+        policy = space.resolve({"layers": {"first": {"channels": 0.5}, "a": {"channels": 0.5, "rank": 2}}})
+        assert policy["a"].rank == rank
+        assert kept_share(space.layers[1], policy) == pytest.approx(weights / 144)
