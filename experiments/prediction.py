@@ -13,21 +13,22 @@ from paretune.search.front import FloatArray, values_of, volume_row
 from paretune.search.learning.prediction import Prediction
 from paretune.search.learning.predictor import Predictor
 from paretune.search.settings import SearchProblem
+from paretune.spaces.candidates.recipe import stages_of
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.results.objective import Objective
 from paretune.spaces.results.trial import Trial, TrialState
 
-#: Of so many finished trials, all but one must have been within a deviation of what the others predicted of it.
+#: Of so many trained trials, all but one must have been within a deviation of what the others predicted of it.
 _ONE_IN = 6
-#: Parts in which the finished trials are predicted from each other.
+#: Parts in which the trained trials are predicted from each other.
 _FOLDS = 5
 
 
 class RunPredictor:
-    """Predicts policies from a run's profile, proxies and finished trials; says how far off it has been.
+    """Predicts policies from a run's profile, proxies and trained trials; says how far off it has been.
 
     The search's own predictor serves to rank candidates, and may be too sure of itself while there are few trials. So
-    the finished trials are predicted from each other, and the deviations of an objective are widened until five of
+    the trained trials are predicted from each other, and the deviations of an objective are widened until five of
     six of them would have been within one. With fewer than five, nothing can be said: the deviations are infinite.
 
     Args:
@@ -50,7 +51,7 @@ class RunPredictor:
             for digest, proxy in found.proxies.items()
             if (choice := found.plan.space.choice_of(proxy.policy)) is not None
         }
-        rows = [(trial, found.plan.encoding.row_of_trial(trial)) for trial in trials[1:] if _is_told(trial)]
+        rows = [(trial, found.plan.encoding.row_of_trial(trial)) for trial in trials[1:] if _is_trained(trial)]
         self._told = [(trial, row) for trial, row in rows if row is not None]
 
     def predict(self, rows: IntArray) -> Prediction:
@@ -88,5 +89,7 @@ class RunPredictor:
         return predictor
 
 
-def _is_told(trial: Trial) -> bool:
-    return trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL and trial.origin != "baseline"
+def _is_trained(trial: Trial) -> bool:
+    """Return whether a trial bears out how training ends; of what trains nothing the proxies know all."""
+    is_whole = trial.state is TrialState.COMPLETE and trial.rung is Rung.FULL
+    return is_whole and bool(stages_of(trial.candidate.policy))
