@@ -90,6 +90,7 @@ def test_a_function_that_trains_its_model_is_called_once_for_all_processes(setti
     assert (Path(settings.beside) / "calls.txt").read_text().count("called") == 1
 
 
+@pytest.mark.slow
 def test_a_broken_cache_entry_is_a_miss(tmp_path):
     settings = settings_in(tmp_path)
     first = build_evaluator(settings).describe()

@@ -43,7 +43,7 @@ def test_trials_count_once_they_have_trained() -> None:
     assert len(own(ledger)) > 8
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_no_policy_is_evaluated_twice(workers: int) -> None:
     evaluator = AnalyticEvaluator(layers=layer_specs(2))
     problem = a_problem(evaluator, choices=SMALL_CHOICES, budget=Budget(trials=100))

@@ -150,6 +150,7 @@ def test_the_version_says_what_it_is_and_belongs_to_the_trials_run(run: Run) -> 
     ].items()
 
 
+@pytest.mark.slow  # MLflow asks pip
 def test_what_the_model_needs_is_mlflow_litert_and_numpy(run: Run, store_of_the_user: str) -> None:
     done = register(run, one_input(run), Registration(name="double"))
     script = (

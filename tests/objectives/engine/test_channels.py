@@ -57,8 +57,10 @@ def trained(flow, rung=Rung.FULL, decided=POLICY, scope=TENSOR):
 
 
 #: tfmot has one set of clusters where a channel has no weights.
-CASES = [(flow, scope) for flow in ("compiled", "reference", "untrained") for scope in CLUSTER_SCOPES]
-CASES.remove(("reference", CHANNEL))
+CASES = [
+    *((flow, scope) for flow in ("compiled", "untrained") for scope in CLUSTER_SCOPES),
+    pytest.param(("reference", TENSOR), marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(params=CASES, ids="-".join)

@@ -94,7 +94,7 @@ PRUNE_TASKS = {
 }
 
 
-@pytest.mark.parametrize("numerics", [AS_TFMOT, FAST], ids=["as_tfmot", "fast"])
+@pytest.mark.parametrize("numerics", [pytest.param(AS_TFMOT, marks=pytest.mark.slow), FAST], ids=["as_tfmot", "fast"])
 @pytest.mark.parametrize("case", PRUNE_TASKS)
 def test_the_prune_stage_is_bitwise_that_of_tfmot(case, numerics):
     name, decided, settings = PRUNE_TASKS[case]
@@ -141,9 +141,14 @@ BY_CHANNEL = {"cluster_scope": "channel"}
 CLUSTER_TASKS = [
     *((name, None, {}) for name in MODELS),
     ("mlp", None, {"initialisation": "density"}),
-    ("mlp", None, {"initialisation": "kmeans++"}),
+    pytest.param("mlp", None, {"initialisation": "kmeans++"}, marks=pytest.mark.slow),
     ("residual_cnn", policy(branch=LayerPolicy(sparsity=0.75, clusters=4)), BY_CHANNEL),
-    ("residual_cnn", policy(branch=LayerPolicy(clusters=4)), {**BY_CHANNEL, "initialisation": "random"}),
+    pytest.param(
+        "residual_cnn",
+        policy(branch=LayerPolicy(clusters=4)),
+        {**BY_CHANNEL, "initialisation": "random"},
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
@@ -175,7 +180,10 @@ CONVOLUTIONS = policy(
 )
 
 
-@pytest.mark.parametrize(("name", "scope"), [*((name, "tensor") for name in MODELS), ("residual_cnn", "channel")])
+@pytest.mark.parametrize(
+    ("name", "scope"),
+    [*((name, "tensor") for name in MODELS), pytest.param("residual_cnn", "channel", marks=pytest.mark.slow)],
+)
 def test_quantization_aware_training_is_bitwise_that_of_tfmot(name, scope, wrapped_by_tfmot):
     """But for layers trained quantized and clustered: tfmot's kernel is that of before the last optimizer step.
 

@@ -11,6 +11,7 @@ from tests.objectives.engine.small_models import QAT, mlp, noise_for, policy, ru
 pytestmark = pytest.mark.tensorflow
 
 
+@pytest.mark.slow
 def test_twenty_trials_do_not_make_the_process_grow():
     model = mlp()
     runner = CompiledStages(model, noise_for(model))

@@ -115,7 +115,8 @@ def data():
 """
 
 
-@pytest.mark.parametrize("engine", ["compiled", pytest.param("reference", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
 def test_class_weights_turn_the_training_to_the_rare_class(tmp_path: Path, engine):
     (tmp_path / "rare.py").write_text(EXPERIMENT)
 
