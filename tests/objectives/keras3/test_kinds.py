@@ -43,7 +43,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", Path(__file__).with_name("keras3_zoo.py"), folder],
+        [sys.executable, "-W", "ignore", Path(__file__).with_name("zoo.py"), folder],
         env={**environment, "KERAS_BACKEND": "tensorflow"},
         capture_output=True,
         text=True,
