@@ -197,7 +197,16 @@ class RunFiles:
         families: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in self.trials():
             decided = json.loads(row["policy"]).values()
-            stem = tuple((each["sparsity"], each["clusters"], each["quantization"] == "int8_qat") for each in decided)
+            stem = tuple(
+                (
+                    1 - each["channels"],
+                    each["rank"],
+                    each["sparsity"],
+                    each["clusters"],
+                    each["quantization"] == "int8_qat",
+                )
+                for each in decided
+            )
             if row["state"] == "complete" and row["rung"] == "full" and any(any(layer) for layer in stem):
                 families.setdefault(stem, row)
         return list(families.values())

@@ -9,8 +9,8 @@ from tests.end_to_end.command_line import Shell, ready_made
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
-#: Six for the baseline's model, another base model, and some of its policies.
-TRIALS = 12
+#: Ten for the baseline's model, another base model, and some of its policies.
+TRIALS = 18
 
 
 def test_hyperparameters_and_policies_share_one_search(shell: Shell) -> None:

@@ -48,6 +48,7 @@ def test_the_page_shows_the_runs_and_the_picture_of_the_front(shell: Shell, tmp_
     chromium()  # before anything takes long
     file = shell.experiment("shown", "breast_cancer", {"recipe": SHORT})
     shell.run("search", file.name, "--trials", 2)
+    shell.run("sync", "shown")  # a search does not wait for MLflow for long
     recorded = shell.runs("shown").mlflow_runs()
     (parent,) = [run for run in recorded if "mlflow.parentRunId" not in run.data.tags]
     trial = next(run for run in recorded if run is not parent)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from paretune.spaces.policies.policy import LayerPolicy
 from tests.end_to_end.command_line import Shell
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
@@ -46,9 +47,7 @@ def test_a_run_is_explained_compared_and_reproduced(shell: Shell, source: str, t
     trial = shell.folder / "runs" / "small" / "trials" / f"{explained['trial']:05d}"
     asked = json.loads((trial / "fidelity.json").read_text())
     assert [row["layer"] for row in explained["layers"]] == [
-        row["layer"]
-        for row in asked
-        if row["requested"] != {"sparsity": 0.0, "clusters": None, "quantization": "float32"}
+        row["layer"] for row in asked if row["requested"] != LayerPolicy().to_document()
     ]
     assert all(row["alone"]["size_bytes"] > 0 for row in explained["layers"])
     assert (explained["confusion"] is None) == (task["kind"] == "regression")
