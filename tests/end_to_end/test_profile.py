@@ -21,9 +21,7 @@ def test_a_profile_of_a_real_model_is_where_its_search_begins(shell: Shell) -> N
     for layer in document["layers"]:
         first, *others = layer["options"]
         alone = [option for option in others if list(option["changes"]) in (["sparsity"], ["channels"])]
-        strongest = max(
-            alone, key=lambda option: option["changes"].get("sparsity", -option["changes"].get("channels", 0))
-        )
+        strongest = max(alone, key=lambda option: taken_away(option["changes"]))
         assert strongest["bytes"] < first["bytes"]
         assert layer["sensitivity"] >= 0
     search = shell.run("search", file, "--trials", "1")
