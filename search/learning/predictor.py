@@ -126,8 +126,12 @@ class Predictor:
     def is_known(self, rows: IntArray) -> NDArray[np.bool_]:
         """Mark the policies of which the profile can tell."""
         if self._profile is None:
-            return np.array([row in self._proxies for row in map(tuple, rows.tolist())], dtype=bool)
+            return self._is_measured(rows)
         return np.isfinite(self._sum_of(self._profile, rows, "loss") + self._sum_of(self._profile, rows, "bytes"))
+
+    def _is_measured(self, rows: IntArray) -> NDArray[np.bool_]:
+        """Mark the policies that have a proxy."""
+        return np.array([row in self._proxies for row in map(tuple, rows.tolist())], dtype=bool)
 
     def may_recover(self, rows: IntArray, limit: float) -> NDArray[np.bool_]:
         """Mark the policies that lose no more untrained than what training is known to win back.
@@ -224,8 +228,9 @@ class Predictor:
         rise = self._untrained(rows)[:, 1 if objective.name == self._metric.name else 0]
         sign = -1 if objective.direction is Direction.MAXIMIZE else 1
         base = sign * {**self._baseline, **self._base_values}[objective.name]
-        is_measured = np.array([row in self._proxies for row in map(tuple, rows.tolist())], dtype=bool)
-        deviation = np.where(is_measured, 0.0, _SUM_DEVIATION * np.abs(rise)) + _MEASURED_DEVIATION * (abs(base) or 1.0)
+        deviation = np.where(self._is_measured(rows), 0.0, _SUM_DEVIATION * np.abs(rise)) + _MEASURED_DEVIATION * (
+            abs(base) or 1.0
+        )
         return np.where(free, base + rise, guess[0]), np.where(free, deviation, guess[1])
 
     @property
@@ -306,7 +311,7 @@ class Predictor:
             return np.asarray(np.log2(self._untrained_size(objective, known)))
 
         mean, deviation = self._changes_of(objective, np.log2, added_up, SIZE_SPREAD).predict(rows)
-        is_final = self._encoding.is_training_free(rows) & [row in self._proxies for row in map(tuple, rows.tolist())]
+        is_final = self._encoding.is_training_free(rows) & self._is_measured(rows)
         return untrained + np.where(is_final, 0.0, mean), np.where(is_final, _EXACT, deviation)
 
     def _predict_latency(
