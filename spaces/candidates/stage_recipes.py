@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from paretune.spaces.candidates.rung import Rung
 from paretune.spaces.errors import ConfigurationError
+from paretune.spaces.knobs.knob import is_number
 from paretune.spaces.policies.decompositions import CHANNELS, DECOMPOSITIONS
 from paretune.spaces.policies.patterns import UNSTRUCTURED, require_pattern
 from paretune.spaces.suggest import nearest
@@ -84,9 +85,9 @@ class StageRecipe:
             value = getattr(self, name)
             if name == "epochs" and value is None:
                 continue
-            if not _is_number(value) or not 0 < value < float("inf"):
+            if not is_number(value) or not 0 < value < float("inf"):
                 raise ConfigurationError(f"`{name}` must be a number above 0, got {value!r}.")
-        if not _is_number(self.distillation) or not 0 <= self.distillation <= 1:
+        if not is_number(self.distillation) or not 0 <= self.distillation <= 1:
             raise ConfigurationError(f"`distillation` must be in [0, 1], got {self.distillation!r}.")
         if type(self.batch_size) is not int or self.batch_size < 1:
             raise ConfigurationError(f"`batch_size` must be a whole number of at least 1, got {self.batch_size!r}.")
@@ -211,7 +212,3 @@ class ExportRecipe:
             value = getattr(self, entry.name)
             if type(value) is not bool:
                 raise ConfigurationError(f"`{entry.name}` must be true or false, got {value!r}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
